@@ -1,0 +1,2 @@
+//! OCI seccomp profiles to BPF programs.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! `teu`: a low-level OCI container runtime for Linux.
