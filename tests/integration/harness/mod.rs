@@ -1,0 +1,115 @@
+//! The test harness: builds bundles, drives a runtime, looks for leftovers.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod command;
+pub mod console;
+pub mod container;
+pub mod fd;
+pub mod leaks;
+pub mod mountinfo;
+pub mod rootfs;
+pub mod runtime;
+pub mod test;
+pub mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use libtest_mimic::{Arguments, Trial};
+
+pub use bundle::Bundle;
+pub use command::{Cmd, Out};
+pub use container::Container;
+pub use test::Test;
+
+use runtime::Runtime;
+use view::View;
+
+/// One test: its name and its body.
+pub struct Case {
+    /// `file::function`, with the name of this crate in front.
+    pub name: &'static str,
+    /// The body. It panics when the behaviour is not the one it names.
+    pub run: fn(&Test),
+}
+
+/// Lists the tests of a file. Every test function must be named, otherwise it is dead code.
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        /// The tests of this file.
+        pub const CASES: &[crate::harness::Case] = &[
+            $(crate::harness::Case { name: concat!(module_path!(), "::", stringify!($name)), run: $name }),*
+        ];
+    };
+}
+
+/// What all tests of one run share.
+pub struct Session {
+    /// The runtime under test.
+    pub runtime: Runtime,
+    /// How /sys/fs/cgroup looks.
+    pub view: View,
+    /// A tmpfs of this run, in a mount namespace of its own.
+    pub dir: PathBuf,
+    /// Prefix of everything that the tests of this run name.
+    pub prefix: String,
+}
+
+static SESSION: OnceLock<Session> = OnceLock::new();
+
+/// The session of this run; set before the first test starts.
+pub fn session() -> &'static Session {
+    SESSION.get().expect("the session is set up first")
+}
+
+/// Runs the suites as cargo's own harness would, and ends with its summary line.
+pub fn main(suites: &'static [&'static [Case]]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    let cases = suites.iter().copied().flatten();
+    if !arguments.list {
+        match set_up() {
+            Ok(session) => {
+                println!("runtime: {}; cgroup view: {}", session.runtime, session.view);
+                SESSION.set(session).ok().expect("main runs once");
+            }
+            Err(error) => {
+                eprintln!("integration tests cannot start: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        test::report_panics_through_the_test();
+    }
+    let trials = cases
+        .map(|case| {
+            let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
+            Trial::ignorable_test(name, || test::run(case))
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if arguments.list {
+        return ExitCode::SUCCESS;
+    }
+    match leaks::after_all() {
+        Ok(()) => conclusion.exit_code(),
+        Err(left) => {
+            eprintln!("error: left behind by the whole run: {left}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up() -> Result<Session, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("root is needed to make namespaces, cgroups and devices".into());
+    }
+    let runtime = Runtime::detect()?;
+    let view = View::enter()?;
+    let prefix = format!("teuit{}", std::process::id());
+    let dir = std::env::temp_dir().join(&prefix);
+    view::mount_work_dir(&dir)?;
+    rootfs::build_base(&dir)?;
+    Ok(Session { runtime, view, dir, prefix })
+}
