@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Test, cgroup};
+use crate::harness::{HOSTILE, Test, cgroup};
 
 cases![
     created_container_waits_for_start,
@@ -77,22 +77,19 @@ fn id_may_have_letters_digits_and_punctuation(t: &Test) {
 
 /// runc: an id is checked before any path is made from it, by every verb.
 fn id_that_is_no_file_name_is_refused(t: &Test) {
-    t.skip_older("crun", (1, 20), "takes any name as an id");
+    t.only_teu(HOSTILE);
     let outside = t.make_dir("outside");
     fs::create_dir_all(t.root()).unwrap();
     t.make_file("outside/keep", "");
-    let long = "x".repeat(1025);
+    // Differs from runc: a leading dot would hide the container, and no file name has 256 bytes.
+    let long = "x".repeat(256);
     let bundle = t.bundle();
     bundle.write();
-    for id in ["", ".", "..", "a/b", "../outside", "a\nb", " a", "a b", "a%2f", "ä", &long] {
+    for id in ["", ".", "..", "a/b", "../outside", "a\nb", " a", "a b", "a%2f", "ä", ".hidden", &long] {
         t.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(id).run().fails(&[]);
         for verb in ["start", "state", "kill", "delete"] {
             t.cmd([verb, id]).run().fails(&[]);
         }
-    }
-    if t.is("teu") {
-        // Differs from runc: a leading dot would hide the container from `ls`.
-        t.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(".hidden").run().fails(&[]);
     }
     assert!(outside.join("keep").exists(), "a verb followed an id out of the state root");
     assert_eq!(fs::read_dir(t.root()).unwrap().count(), 0, "something was made in the state root");

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::{Value, json};
 
-use crate::harness::{fd, mountinfo};
+use crate::harness::{mountinfo, sys};
 
 /// Acts as the probe when called by that name.
 pub fn main() -> Option<ExitCode> {
@@ -27,7 +27,7 @@ pub fn main() -> Option<ExitCode> {
             ExitCode::SUCCESS
         }
         ["syscall", number] => {
-            println!("{}", number.parse().map_or(-1, fd::raw_syscall));
+            println!("{}", number.parse().map_or(-1, sys::raw_syscall));
             ExitCode::SUCCESS
         }
         ["adopt", program, arguments @ ..] => adopt(program, arguments),

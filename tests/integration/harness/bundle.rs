@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::command::Running;
-use super::{Cmd, Container, Out, Test, rootfs};
+use super::{Cmd, Container, Out, Test, leaks, rootfs};
 
 /// A bundle and the id of the container that is made from it.
 pub struct Bundle<'t> {
@@ -200,11 +200,7 @@ impl<'t> Bundle<'t> {
     /// Removes a file or tree of the root file system.
     pub fn remove(self, path: &str) -> Self {
         let path = self.inside(path);
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path).expect("the rootfs can be written to"),
-            Ok(_) => fs::remove_file(&path).expect("the rootfs can be written to"),
-            Err(_) => {}
-        }
+        leaks::remove_tree(&path).expect("it is a path of the rootfs");
         self
     }
 

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use super::{Test, fd};
+use super::{Test, sys};
 
 /// A console socket as engines make it.
 pub struct ConsoleSocket {
@@ -52,7 +52,7 @@ impl ConsoleSocket {
             length = message.bytes;
             for control in message.cmsgs().expect("the control messages are complete") {
                 if let ControlMessageOwned::ScmRights(received) = control {
-                    fds.extend(received.into_iter().map(fd::own));
+                    fds.extend(received.into_iter().map(sys::own));
                 }
             }
         }

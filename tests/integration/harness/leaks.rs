@@ -5,14 +5,15 @@
 //! that run at the same time do not disturb each other.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Cmd, Test, cgroup, mountinfo, session, view};
+use super::{Cmd, Test, cgroup, mountinfo, session};
 
 /// How long processes that were killed may take to disappear.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -43,7 +44,7 @@ pub fn after_test(test: &Test) -> Vec<String> {
     }
     for path in find_state(test) {
         problems.push(format!("leaked state {}", path.display()));
-        let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        problems.extend(remove_tree(&path).err());
     }
     problems
 }
@@ -54,7 +55,7 @@ pub fn after_all() -> Result<(), String> {
     let mut left: Vec<String> =
         find_processes(prefix).into_iter().map(|(pid, command)| format!("process {pid}: {command}")).collect();
     left.extend(cgroup::find(prefix).iter().map(|dir| format!("cgroup {}", dir.display())));
-    left.extend(view::remove_work_dir(&session().dir).err());
+    left.extend(remove_tree(&session().dir).err());
     if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
 }
 
@@ -118,6 +119,29 @@ fn find_state(test: &Test) -> Vec<PathBuf> {
         found.extend(entries(Path::new(root)).into_iter().filter(ours));
     }
     found
+}
+
+/// Removes a file or tree that this run has made.
+///
+/// Errors: a sentence. Refused are paths outside the fresh /tmp and /run, and trees with a mount in them: what
+/// is mounted there is not ours to delete. Links are removed, not followed.
+pub fn remove_tree(path: &Path) -> Result<(), String> {
+    let clean = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let ours = path.starts_with(&session().dir) || DEFAULT_ROOTS.iter().any(|root| path.starts_with(root));
+    if !clean || !ours {
+        return Err(format!("{} is outside the directories of this run, so it stays", path.display()));
+    }
+    let mounts = mountinfo::of("self").map_err(|error| format!("mountinfo: {error}"))?;
+    if let Some(mount) = mounts.iter().find(|mount| Path::new(&mount.point).starts_with(path)) {
+        return Err(format!("{} is mounted below {}, so that stays", mount.point, path.display()));
+    }
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|error| format!("remove {}: {error}", path.display()))
 }
 
 fn remove_cgroup(dir: &Path) {

@@ -170,7 +170,7 @@ pub fn run(case: &Case) -> Result<Completion, Failed> {
         },
     }
     problems.extend(leftovers);
-    let _ = fs::remove_dir_all(&test.dir);
+    problems.extend(leaks::remove_tree(&test.dir).err());
     match (problems.is_empty(), skipped) {
         (false, _) => Err(problems.join("\n").into()),
         (true, Some(reason)) => Ok(Completion::ignored_with(reason)),

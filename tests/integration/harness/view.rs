@@ -1,15 +1,7 @@
-//! The mount namespace of the tests and the picture of cgroups in it.
-//!
-//! The tests run in a mount namespace of their own, so that nothing they mount reaches the machine. In it
-//! `/` is made shared, as systemd has it on most hosts: a runtime that lets a mount propagate out is then seen
-//! by the leak check.
+//! The picture of cgroups that the tests see.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
-
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 
 use super::mountinfo;
 
@@ -35,8 +27,8 @@ impl fmt::Display for View {
 }
 
 impl View {
-    /// What this host shows now.
-    fn of_host() -> Result<View, String> {
+    /// What is mounted now.
+    pub fn now() -> Result<View, String> {
         let mounts = mountinfo::of("self").map_err(|error| format!("mountinfo: {error}"))?;
         let v2_root = mounts.iter().any(|m| m.fs == "cgroup2" && m.point == "/sys/fs/cgroup");
         let v2 = mounts.iter().any(|m| m.fs == "cgroup2");
@@ -49,11 +41,11 @@ impl View {
         }
     }
 
-    /// Enters a mount namespace that shows the view named by `TEU_VIEW`, or the one of the host.
+    /// Mounts the view that `TEU_VIEW` names, or leaves the one of the host.
     ///
-    /// Call it while the process has one thread. Errors: a sentence; also when the host cannot show that view.
+    /// Call it in a private mount namespace. Errors: a sentence; also when the host cannot show that view.
     pub fn enter() -> Result<View, String> {
-        let host = View::of_host()?;
+        let host = View::now()?;
         let wanted = match std::env::var("TEU_VIEW").as_deref() {
             Err(_) | Ok("") => host,
             Ok("hybrid") => View::Hybrid,
@@ -61,8 +53,6 @@ impl View {
             Ok("v2") => View::V2,
             Ok(other) => return Err(format!("TEU_VIEW is `{other}`, not hybrid, v1 or v2")),
         };
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("unshare(CLONE_NEWNS): {errno}"))?;
-        propagation("/", MsFlags::MS_PRIVATE)?;
         match (host, wanted) {
             (host, wanted) if host == wanted => {}
             (View::Hybrid, View::V1) => {
@@ -79,29 +69,10 @@ impl View {
             }
             (host, wanted) => return Err(format!("a {host} host cannot show the {wanted} view")),
         }
-        propagation("/", MsFlags::MS_SHARED)?;
         Ok(wanted)
     }
 }
 
-fn propagation(path: &str, flag: MsFlags) -> Result<(), String> {
-    mount(None::<&str>, path, None::<&str>, flag | MsFlags::MS_REC, None::<&str>)
-        .map_err(|errno| format!("propagation of {path}: {errno}"))
-}
-
 fn detach(path: &str) -> Result<(), String> {
     umount2(path, MntFlags::MNT_DETACH).map_err(|errno| format!("umount {path}: {errno}"))
-}
-
-/// Mounts the tmpfs that holds the bundles of this run. It vanishes with the mount namespace.
-pub fn mount_work_dir(dir: &Path) -> Result<(), String> {
-    fs::create_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    mount(Some("teu-tests"), dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-        .map_err(|errno| format!("mount tmpfs on {}: {errno}", dir.display()))
-}
-
-/// Unmounts the work directory and removes its mount point.
-pub fn remove_work_dir(dir: &Path) -> Result<(), String> {
-    umount2(dir, MntFlags::MNT_DETACH).map_err(|errno| format!("umount {}: {errno}", dir.display()))?;
-    fs::remove_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))
 }
