@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{HOSTILE, Test, cgroup, leaks};
+use crate::harness::{HOSTILE, Test, View, cgroup, leaks};
 
 cases![
     delete_removes_a_stopped_container,
@@ -176,6 +176,7 @@ fn force_deletes_a_stopped_process(t: &Test) {
 
 /// runtime.md#delete: processes that outlive init in the host's pid namespace belong to the container.
 fn processes_without_a_private_pid_namespace_are_killed(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
     let c = t.bundle().without_namespace("pid").sh("sleep 1000 & sleep 1000 & echo up").run_detached();
     c.wait_for_stdout("up");
     c.wait_stopped();
@@ -201,6 +202,7 @@ fn force_copes_with_a_damaged_state_file(t: &Test) {
 
 /// A delete must not reach beyond the container, whatever is recorded.
 fn delete_kills_only_its_own(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
     let other = t.bundle().without_namespace("pid").args(["sleep", "1000"]).run_detached();
     let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
     let c = t.bundle().without_namespace("pid").sh("sleep 1000 & echo up; wait").run_detached();
@@ -212,6 +214,13 @@ fn delete_kills_only_its_own(t: &Test) {
     assert!(alive, "a process of nobody's container was killed");
     assert_eq!(other.status(), "running");
     assert!(Path::new("/proc").join(other.pid().to_string()).exists());
+}
+
+/// runc: 1.1 gives up on a version 2 cgroup that is emptied too slowly.
+fn skip_runc_that_leaves_the_cgroup(t: &Test) {
+    if t.view() == View::V2 {
+        t.skip_older("runc", (1, 2), "leaves a version 2 cgroup behind without a private pid namespace");
+    }
 }
 
 fn is_zombie(pid: i32) -> bool {

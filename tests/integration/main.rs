@@ -14,10 +14,14 @@
 mod harness;
 mod probe;
 
+mod cli;
 mod create;
 mod delete;
+mod hooks;
 mod kill;
 mod list;
+mod process;
+mod run;
 mod start;
 mod state;
 
@@ -27,7 +31,8 @@ use harness::Case;
 
 /// Every file of tests. A file that is missing here has an unused `CASES`, which does not compile.
 const SUITES: &[&[Case]] = &[
-    create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES,
+    create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES, run::CASES, cli::CASES,
+    hooks::CASES, process::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -122,7 +122,7 @@ impl<'t> Bundle<'t> {
         self
     }
 
-    /// Adds a hook of some kind that runs a shell script, with `$1` the state it was given.
+    /// Adds a hook of some kind that runs a shell script; the state is on its stdin.
     pub fn hook(self, kind: &str, script: &str) -> Self {
         self.push(&format!("/hooks/{kind}"), json!({ "path": "/bin/sh", "args": ["sh", "-c", script] }))
     }

@@ -25,9 +25,9 @@ pub use bundle::Bundle;
 pub use command::{Cmd, Out};
 pub use container::Container;
 pub use test::Test;
+pub use view::View;
 
 use runtime::Runtime;
-use view::View;
 
 /// Why a test is skipped for every runtime but `teu`. Old runtimes follow what they should refuse; they are not
 /// given such input even where they can do no harm.

@@ -1,6 +1,8 @@
 //! The picture of cgroups that the tests see.
 
 use std::fmt;
+use std::fs;
+
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::mountinfo;
@@ -56,16 +58,19 @@ impl View {
         match (host, wanted) {
             (host, wanted) if host == wanted => {}
             (View::Hybrid, View::V1) => {
-                for mount in mountinfo::of("self").map_err(|error| error.to_string())? {
-                    if mount.fs == "cgroup2" {
-                        detach(&mount.point)?;
-                    }
+                let mounts = mountinfo::of("self").map_err(|error| error.to_string())?;
+                detach("/sys/fs/cgroup")?;
+                mount_on("tmpfs", "/sys/fs/cgroup", "mode=755")?;
+                for hierarchy in mounts.iter().filter(|m| m.fs == "cgroup") {
+                    fs::create_dir(&hierarchy.point).map_err(|error| format!("{}: {error}", hierarchy.point))?;
+                    let controllers: Vec<&str> =
+                        hierarchy.super_options.iter().map(String::as_str).filter(|o| *o != "rw").collect();
+                    mount_on("cgroup", &hierarchy.point, &controllers.join(","))?;
                 }
             }
             (_, View::V2) => {
                 detach("/sys/fs/cgroup")?;
-                mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>)
-                    .map_err(|errno| format!("mount cgroup2: {errno}"))?;
+                mount_on("cgroup2", "/sys/fs/cgroup", "")?;
             }
             (host, wanted) => return Err(format!("a {host} host cannot show the {wanted} view")),
         }
@@ -75,4 +80,9 @@ impl View {
 
 fn detach(path: &str) -> Result<(), String> {
     umount2(path, MntFlags::MNT_DETACH).map_err(|errno| format!("umount {path}: {errno}"))
+}
+
+fn mount_on(kind: &str, point: &str, options: &str) -> Result<(), String> {
+    mount(Some(kind), point, Some(kind), MsFlags::empty(), Some(options))
+        .map_err(|errno| format!("mount {kind} on {point}: {errno}"))
 }
