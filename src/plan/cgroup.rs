@@ -6,11 +6,17 @@
 //! that writes all read the same thing. Not here: opening directories, systemd, the order of create.
 
 pub mod cpu;
+#[cfg(test)]
+pub(crate) mod device_table;
 pub mod devices;
 pub mod io;
 pub mod memory;
 pub mod path;
+mod rest;
 pub mod settings;
+#[cfg(test)]
+mod tests;
+pub mod update;
 
 use oci_spec::runtime::{Linux, LinuxResources};
 

@@ -218,19 +218,23 @@ impl Policy {
 ///
 /// Source: config-linux.md#default-devices; the rest is what runc permits besides: making any node (opening it is
 /// another matter), pseudo terminals, tun.
-const DEFAULTS: &[(Option<&str>, DeviceType, Option<u32>, Option<u32>, Access)] = &[
-    (None, DeviceType::Char, None, None, Access::MKNOD),
-    (None, DeviceType::Block, None, None, Access::MKNOD),
-    (Some("/dev/null"), DeviceType::Char, Some(1), Some(3), Access::ALL),
-    (Some("/dev/random"), DeviceType::Char, Some(1), Some(8), Access::ALL),
-    (Some("/dev/full"), DeviceType::Char, Some(1), Some(7), Access::ALL),
-    (Some("/dev/tty"), DeviceType::Char, Some(5), Some(0), Access::ALL),
-    (Some("/dev/zero"), DeviceType::Char, Some(1), Some(5), Access::ALL),
-    (Some("/dev/urandom"), DeviceType::Char, Some(1), Some(9), Access::ALL),
-    (None, DeviceType::Char, Some(136), None, Access::ALL),
-    (None, DeviceType::Char, Some(5), Some(2), Access::ALL),
-    (None, DeviceType::Char, Some(10), Some(200), Access::ALL),
+const DEFAULTS: &[(Option<&str>, Exception)] = &[
+    (None, exception(DeviceType::Char, None, None, Access::MKNOD)),
+    (None, exception(DeviceType::Block, None, None, Access::MKNOD)),
+    (Some("/dev/null"), exception(DeviceType::Char, Some(1), Some(3), Access::ALL)),
+    (Some("/dev/random"), exception(DeviceType::Char, Some(1), Some(8), Access::ALL)),
+    (Some("/dev/full"), exception(DeviceType::Char, Some(1), Some(7), Access::ALL)),
+    (Some("/dev/tty"), exception(DeviceType::Char, Some(5), Some(0), Access::ALL)),
+    (Some("/dev/zero"), exception(DeviceType::Char, Some(1), Some(5), Access::ALL)),
+    (Some("/dev/urandom"), exception(DeviceType::Char, Some(1), Some(9), Access::ALL)),
+    (None, exception(DeviceType::Char, Some(136), None, Access::ALL)),
+    (None, exception(DeviceType::Char, Some(5), Some(2), Access::ALL)),
+    (None, exception(DeviceType::Char, Some(10), Some(200), Access::ALL)),
 ];
+
+const fn exception(kind: DeviceType, major: Option<u32>, minor: Option<u32>, access: Access) -> Exception {
+    Exception { kind, major, minor, access }
+}
 
 /// Reads the list of the config and adds what every container may use.
 ///
@@ -250,13 +254,12 @@ pub fn plan_devices(rules: &[LinuxDeviceCgroup], configured_paths: &[&str]) -> R
     if policy.allow_by_default {
         return Ok(policy);
     }
-    for (path, kind, major, minor, access) in DEFAULTS {
+    for (path, devices) in DEFAULTS {
         if path.is_some_and(|path| configured_paths.contains(&path)) {
             continue;
         }
-        let devices = Exception { kind: *kind, major: *major, minor: *minor, access: *access };
         // Adding to the exceptions of a denying policy cannot be refused.
-        let _ = policy.add(Rule::Some(true, devices));
+        let _ = policy.add(Rule::Some(true, *devices));
     }
     Ok(policy)
 }
@@ -285,10 +288,115 @@ pub fn read_rule(rule: &LinuxDeviceCgroup, pointer: &str) -> Result<Rule> {
     }
     let number = |number: Option<i64>, field: &str| match number {
         None | Some(-1) => Ok(None),
-        Some(number) => u32::try_from(number)
-            .map(Some)
-            .map_err(|_| invalid(format!("{pointer}/{field}"), format!("{number} is no device number"))),
+        // The largest number stands for all of them in the kernel's lists.
+        Some(number) => match u32::try_from(number) {
+            Ok(number) if number != u32::MAX => Ok(Some(number)),
+            _ => Err(invalid(format!("{pointer}/{field}"), format!("{number} is no device number"))),
+        },
     };
     let (major, minor) = (number(rule.major(), "major")?, number(rule.minor(), "minor")?);
     Ok(Rule::Some(rule.allow(), Exception { kind, major, minor, access }))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::cgroup::device_table::lists;
+
+    type Devices = (DeviceType, Option<u32>, Option<u32>);
+
+    /// The rules read another way: for each set of devices only the rules about that very set count, and they
+    /// count one after the other.
+    fn permits(rules: &[Rule], kind: DeviceType, major: u32, minor: u32, access: Access) -> bool {
+        let start = rules.iter().rposition(|rule| matches!(rule, Rule::All(_)));
+        let default = match start.map(|at| rules[at]) {
+            Some(Rule::All(allow)) => allow,
+            _ => false,
+        };
+        let rules = &rules[start.map_or(0, |at| at + 1)..];
+        let sets: [Devices; 4] = [
+            (kind, Some(major), Some(minor)),
+            (kind, Some(major), None),
+            (kind, None, Some(minor)),
+            (kind, None, None),
+        ];
+        let exceptional = sets.map(|set| {
+            rules.iter().fold(0, |bits, rule| match rule {
+                Rule::Some(allow, e) if (e.kind, e.major, e.minor) == set => {
+                    if *allow == default {
+                        bits & !e.access.bits()
+                    } else {
+                        bits | e.access.bits()
+                    }
+                }
+                _ => bits,
+            })
+        });
+        if default {
+            exceptional.iter().all(|bits| bits & access.bits() == 0)
+        } else {
+            exceptional.iter().any(|bits| bits & access.bits() == access.bits())
+        }
+    }
+
+    #[test]
+    fn lists_mean_what_the_rules_say_one_by_one() {
+        let lists = lists();
+        assert!(lists.iter().filter(|list| !list.is_refused).count() >= 40);
+        for list in lists {
+            let Ok(policy) = plan_devices(&list.rules, &[]) else {
+                assert!(list.is_refused, "{} is refused", list.text);
+                continue;
+            };
+            assert!(!list.is_refused, "{} is accepted", list.text);
+            let mut rules: Vec<Rule> = list.rules.iter().map(|rule| read_rule(rule, "").unwrap()).collect();
+            if !policy.allow_by_default {
+                rules.extend(DEFAULTS.iter().map(|(_, devices)| Rule::Some(true, *devices)));
+            }
+            for_every_access(|kind, major, minor, access| {
+                let expected = permits(&rules, kind, major, minor, access);
+                let actual = policy.permits(kind, major, minor, access);
+                assert_eq!(actual, expected, "{}: {kind:?} {major}:{minor} {access}", list.text);
+            });
+        }
+    }
+
+    /// Calls `check` with every access to devices inside and around those of the table.
+    pub(crate) fn for_every_access(mut check: impl FnMut(DeviceType, u32, u32, Access)) {
+        for kind in [DeviceType::Block, DeviceType::Char] {
+            for major in [0, 1, 2, 5, 10, 136, 240, 241, 1 << 31, u32::MAX] {
+                for minor in [0, 1, 2, 3, 11, 200, 229, u32::MAX] {
+                    (1..=7).for_each(|bits| check(kind, major, minor, Access::from_bits(bits)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_list_the_default_devices_work() {
+        let policy = plan_devices(&[], &[]).unwrap();
+        assert!(policy.permits(DeviceType::Char, 1, 3, Access::ALL));
+        assert!(policy.permits(DeviceType::Block, 8, 0, Access::MKNOD));
+        assert!(!policy.permits(DeviceType::Block, 8, 0, Access::READ));
+        assert!(!policy.permits(DeviceType::Char, 1, 1, Access::READ));
+    }
+
+    #[test]
+    fn a_configured_device_takes_the_permission_of_the_default_one_away() {
+        let policy = plan_devices(&[], &["/dev/null", "/dev/mine"]).unwrap();
+        assert!(!policy.permits(DeviceType::Char, 1, 3, Access::READ));
+        assert!(policy.permits(DeviceType::Char, 1, 5, Access::READ));
+    }
+
+    #[test]
+    fn errors_point_at_the_field() {
+        let pointer = |list: &str| {
+            let list = lists().into_iter().find(|other| other.text == list).unwrap();
+            plan_devices(&list.rules, &[]).unwrap_err().pointer().unwrap().to_owned()
+        };
+        assert_eq!(pointer("! allow c 240:1 x"), "/linux/resources/devices/0/access");
+        assert_eq!(pointer("! allow c -2:1 rwm"), "/linux/resources/devices/0/major");
+        assert_eq!(pointer("! allow p 240:1 rwm"), "/linux/resources/devices/0/type");
+        assert_eq!(pointer("! allow c 240:* rwm, deny c 240:1 r"), "/linux/resources/devices/1");
+    }
 }

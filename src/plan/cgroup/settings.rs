@@ -4,7 +4,7 @@ use std::fmt;
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Mode, Warning, cpu, io, memory};
+use super::{Mode, Warning, cpu, io, memory, rest};
 use crate::error::Result;
 
 /// A controller, by its name on version 1.
@@ -21,6 +21,8 @@ pub enum Controller {
     NetCls,
     NetPrio,
     Misc,
+    /// A file of cgroup2 that no section of the config knows.
+    Other,
 }
 
 impl Controller {
@@ -37,6 +39,7 @@ impl Controller {
             Controller::NetCls => "net_cls",
             Controller::NetPrio => "net_prio",
             Controller::Misc => "misc",
+            Controller::Other => "cgroup",
         }
     }
 
@@ -193,13 +196,7 @@ pub fn settings(
         })
     };
     if let Some(pids) = resources.pids() {
-        section(Controller::Pids, "/linux/resources/pids", &mut |section| {
-            // A limit of zero would refuse the init process itself, which is there already: the same as one.
-            let limit = pids.limit();
-            let value = if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() };
-            section.set("limit", "pids.max", value);
-            Ok(())
-        })?;
+        section(Controller::Pids, "/linux/resources/pids", &mut |section| rest::plan_pids(pids, section))?;
     }
     if let Some(memory) = resources.memory() {
         section(Controller::Memory, "/linux/resources/memory", &mut |section| memory::plan(memory, section))?;
@@ -210,6 +207,21 @@ pub fn settings(
     if let Some(cpu) = resources.cpu() {
         section(Controller::Cpu, "/linux/resources/cpu", &mut |section| cpu::plan(cpu, section))?;
         section(Controller::Cpuset, "/linux/resources/cpu", &mut |section| cpu::plan_cpuset(cpu, section))?;
+    }
+    if let Some(limits) = resources.hugepage_limits() {
+        let pointer = "/linux/resources/hugepageLimits";
+        section(Controller::Hugetlb, pointer, &mut |section| rest::plan_hugepages(limits, section))?;
+    }
+    if let Some(devices) = resources.rdma() {
+        section(Controller::Rdma, "/linux/resources/rdma", &mut |section| rest::plan_rdma(devices, section))?;
+    }
+    if let Some(network) = resources.network() {
+        let pointer = "/linux/resources/network";
+        section(Controller::NetCls, pointer, &mut |section| rest::plan_net_cls(network, section))?;
+        section(Controller::NetPrio, pointer, &mut |section| rest::plan_net_prio(network, section))?;
+    }
+    if let Some(files) = resources.unified() {
+        settings.extend(rest::plan_unified(files, mode)?);
     }
     Ok(settings)
 }
