@@ -2,8 +2,9 @@
 //!
 //! Everything goes through the descriptor: what is below a directory is looked up from it, and cannot leave it.
 
-use std::ffi::CString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::{Dir as Entries, Type};
@@ -60,7 +61,7 @@ impl Dir {
         self.version
     }
 
-    fn open_beneath(&self, name: &str, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+    fn open_beneath(&self, name: &OsStr, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
         let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(
             ResolveFlag::RESOLVE_BENEATH
                 | ResolveFlag::RESOLVE_NO_SYMLINKS
@@ -77,20 +78,21 @@ impl Dir {
     }
 
     /// Opens a directory below, given by one name or several.
-    pub fn child(&self, name: &str) -> std::result::Result<Dir, Errno> {
+    pub fn child(&self, name: impl AsRef<OsStr>) -> std::result::Result<Dir, Errno> {
+        let name = name.as_ref();
         let fd = self.open_beneath(name, OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         Ok(Dir { fd, path: self.path.join(name), version: self.version })
     }
 
     /// Opens the directory once more, so that two holders can each close theirs.
     pub fn reopen(&self) -> std::result::Result<Dir, Errno> {
-        let fd = self.open_beneath(".", OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
+        let fd = self.open_beneath(OsStr::new("."), OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         Ok(Dir { fd, path: self.path.clone(), version: self.version })
     }
 
     /// Opens a file of the directory, to wait for its events.
     pub fn open_file(&self, name: &str, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
-        self.open_beneath(name, flags)
+        self.open_beneath(OsStr::new(name), flags)
     }
 
     /// Makes a directory. EEXIST when it is there.
@@ -99,19 +101,29 @@ impl Dir {
     }
 
     /// Removes an empty directory.
-    pub fn remove_child(&self, name: &str) -> std::result::Result<(), Errno> {
-        nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
+    pub fn remove_child(&self, name: impl AsRef<OsStr>) -> std::result::Result<(), Errno> {
+        nix::unistd::unlinkat(&self.fd, name.as_ref(), UnlinkatFlags::RemoveDir)
     }
 
-    /// The names of the directories directly below.
-    pub fn children(&self) -> std::result::Result<Vec<String>, Errno> {
-        let fd = self.open_beneath(".", OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
+    /// The names of the directories directly below. They are of the container's choice, and any bytes.
+    pub fn children(&self) -> std::result::Result<Vec<OsString>, Errno> {
+        self.entries(Type::Directory)
+    }
+
+    /// The names of the files of the directory.
+    pub fn files(&self) -> std::result::Result<Vec<String>, Errno> {
+        let names = self.entries(Type::File)?;
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
+    fn entries(&self, kind: Type) -> std::result::Result<Vec<OsString>, Errno> {
+        let fd = self.open_beneath(OsStr::new("."), OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         let mut names = Vec::new();
         for entry in Entries::from_fd(fd)?.iter() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if entry.file_type() == Some(Type::Directory) && name != b"." && name != b".." {
-                names.push(String::from_utf8_lossy(name).into_owned());
+            if entry.file_type() == Some(kind) && name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
             }
         }
         Ok(names)
@@ -119,13 +131,13 @@ impl Dir {
 
     /// The content of a file.
     pub fn read(&self, file: &str) -> std::result::Result<String, Errno> {
-        let fd = self.open_beneath(file, OFlag::O_RDONLY)?;
+        let fd = self.open_beneath(OsStr::new(file), OFlag::O_RDONLY)?;
         read_all(&fd)
     }
 
     /// Writes one value in one write.
     pub fn write(&self, file: &str, value: &str) -> std::result::Result<(), Errno> {
-        let fd = self.open_beneath(file, OFlag::O_WRONLY)?;
+        let fd = self.open_beneath(OsStr::new(file), OFlag::O_WRONLY)?;
         loop {
             match nix::unistd::write(&fd, value.as_bytes()) {
                 Err(Errno::EINTR) => {}
@@ -139,7 +151,7 @@ impl Dir {
 
     /// Whether the directory has a file of this name.
     pub fn has(&self, file: &str) -> bool {
-        self.open_beneath(file, OFlag::O_PATH).is_ok()
+        self.open_beneath(OsStr::new(file), OFlag::O_PATH).is_ok()
     }
 
     /// As [`Dir::read`], with an error that names the file.
@@ -161,10 +173,14 @@ impl Dir {
     }
 
     /// Gives the directory or one of its files to another owner.
-    pub fn change_owner(&self, file: Option<&str>, uid: u32, gid: u32) -> std::result::Result<(), Errno> {
-        let name = CString::new(file.unwrap_or(".")).map_err(|_| Errno::EINVAL)?;
+    pub fn change_owner(
+        &self,
+        file: Option<&str>,
+        uid: u32,
+        gid: Option<u32>,
+    ) -> std::result::Result<(), Errno> {
         let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-        nix::unistd::fchownat(&self.fd, name.as_c_str(), Some(uid.into()), Some(gid.into()), flags)
+        nix::unistd::fchownat(&self.fd, file.unwrap_or("."), Some(uid.into()), gid.map(Into::into), flags)
     }
 }
 

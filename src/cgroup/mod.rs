@@ -7,14 +7,18 @@
 
 mod apply;
 mod create;
+#[cfg(test)]
+mod device_tests;
 pub mod devices;
 mod dir;
 mod layout;
 mod process;
 mod remove;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod update;
 mod view;
 
 use std::collections::BTreeMap;
@@ -62,7 +66,8 @@ impl Cgroup {
             match members.iter_mut().find(|member| member.path == *path) {
                 Some(member) => member.keys.push(key.clone()),
                 None => {
-                    let (root, dir) = open_below_root(path).map_or((PathBuf::new(), None), |(r, d)| (r, Some(d)));
+                    let (root, dir) =
+                        open_below_root(path).map_or((PathBuf::new(), None), |(r, d)| (r, Some(d)));
                     members.push(Member { keys: vec![key.clone()], root, path: path.clone(), dir });
                 }
             }

@@ -11,13 +11,13 @@ use super::*;
 use crate::plan::cgroup::{Driver, Request, plan_cgroup};
 
 /// A container's worth of cgroup with sleeping processes, removed at the end whatever happens.
-struct Trial {
-    cgroup: Cgroup,
+pub(super) struct Trial {
+    pub(super) cgroup: Cgroup,
     children: Vec<Child>,
 }
 
 impl Trial {
-    fn new(name: &str, resources: &str) -> Result<Trial> {
+    pub(super) fn new(name: &str, resources: &str) -> Result<Trial> {
         let layout = Layout::read()?;
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let mut linux = Linux::default();
@@ -37,6 +37,10 @@ impl Trial {
         let trial = Trial { cgroup, children: Vec::new() };
         trial.cgroup.apply(&plan)?;
         Ok(trial)
+    }
+
+    pub(super) fn attach(&mut self, pid: u32) {
+        self.cgroup.attach(pid.cast_signed(), false).unwrap();
     }
 
     fn add_process(&mut self) -> i32 {

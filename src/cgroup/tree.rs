@@ -2,13 +2,15 @@
 //!
 //! Only one descriptor is open at a time, so that no depth exhausts them.
 
+use std::ffi::OsString;
+
 use super::dir::Dir;
 use crate::error::Errno;
 
 /// One cgroup of a tree, by its place in the list of all.
 struct Node {
     parent: Option<usize>,
-    name: String,
+    name: OsString,
 }
 
 /// A cgroup and everything below it, parents before children.

@@ -40,10 +40,16 @@ impl Cgroup {
     pub fn mount_view(&self) -> Option<MountView> {
         let mut mounts = Vec::new();
         for member in self.members.iter().filter(|member| !member.keys.iter().any(String::is_empty)) {
-            let name = member.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name =
+                member.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let is_other = |key: &&String| **key != name && !key.contains('=');
             let links = member.keys.iter().filter(is_other).map(|key| (key.clone(), name.clone())).collect();
-            mounts.push(ControllerMount { options: member.keys.join(","), dir: member.path.clone(), links, name });
+            mounts.push(ControllerMount {
+                options: member.keys.join(","),
+                dir: member.path.clone(),
+                links,
+                name,
+            });
         }
         if mounts.is_empty() {
             return self.v2().map(|dir| MountView::V2(dir.path().to_owned()));
@@ -57,12 +63,15 @@ impl Cgroup {
     /// Source: config-linux.md#cgroup-ownership.
     pub fn delegate(&self, uid: u32, gid: Option<u32>) -> Result<()> {
         let Some(dir) = self.v2() else { return Ok(()) };
-        let files = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| DELEGATED.to_owned());
+        let files =
+            std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| DELEGATED.to_owned());
         let plain = |file: &&str| !file.is_empty() && !file.contains('/');
         for file in files.lines().filter(plain).map(Some).chain([None]) {
             match dir.change_owner(file, uid, gid) {
                 Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(dir.error("change the owner of", file.unwrap_or(""), "fchownat(2)", errno)),
+                Err(errno) => {
+                    return Err(dir.error("change the owner of", file.unwrap_or(""), "fchownat(2)", errno));
+                }
             }
         }
         Ok(())
@@ -92,7 +101,7 @@ impl Cgroup {
     }
 
     /// The cgroup that accounts for memory.
-    fn memory(&self) -> Option<&super::Dir> {
+    pub(super) fn memory(&self) -> Option<&super::Dir> {
         self.v1("memory").or_else(|| self.v2())
     }
 }
