@@ -4,8 +4,24 @@
 #![allow(unsafe_code)] // the one place where it is needed
 
 pub mod bpf;
+pub mod clone;
+pub mod exec;
+pub mod fd;
+pub mod identity;
+pub mod mount;
+pub mod path;
+pub mod process;
+pub mod seccomp;
+pub mod self_exe;
+pub mod signal;
+pub mod tty;
 
 pub use nix::errno::Errno;
 
 /// What a system call returns.
 pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the return value of a raw system call into a result.
+pub(crate) fn check(returned: libc::c_long) -> Result<libc::c_long> {
+    if returned < 0 { Err(Errno::last()) } else { Ok(returned) }
+}
