@@ -30,11 +30,20 @@ pub struct Hierarchy {
 impl Layout {
     /// Reads what the caller sees.
     pub fn read() -> Result<Layout> {
+        Layout::read_with("/proc/self/cgroup")
+    }
+
+    /// The hierarchies as the caller sees them, with the cgroups of another process.
+    pub(super) fn of_process(pid: i32) -> Result<Layout> {
+        Layout::read_with(&format!("/proc/{pid}/cgroup"))
+    }
+
+    fn read_with(own: &str) -> Result<Layout> {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .map_err(|error| Error::io(format!("read {path}"), "read(2)", &error))
         };
-        let mut layout = parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let mut layout = parse(&read("/proc/self/mountinfo")?, &read(own)?);
         if layout.mode == Mode::Hybrid
             && let Some(unified) = layout.unified()
         {
@@ -76,6 +85,12 @@ impl Hierarchy {
             Version::V1 => self.controllers.clone(),
         }
     }
+}
+
+/// The names of a path below a mount point.
+pub(super) fn names_below(path: &Path, root: &Path) -> Option<Vec<String>> {
+    let names = path.strip_prefix(root).ok()?;
+    names.iter().map(|name| name.to_str().map(str::to_owned)).collect()
 }
 
 /// Controllers that a container joins; others (`debug`) are left alone.

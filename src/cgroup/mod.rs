@@ -11,7 +11,9 @@ mod create;
 mod device_tests;
 pub mod devices;
 mod dir;
+mod exec;
 mod layout;
+mod oom;
 mod process;
 mod remove;
 pub mod stats;
@@ -27,6 +29,7 @@ use std::path::{Component, Path, PathBuf};
 
 use self::dir::Dir;
 pub use self::layout::{Hierarchy, Layout};
+pub use self::oom::{Event, Events, OomWatch};
 pub use self::view::{ControllerMount, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::cgroup::settings::Version;

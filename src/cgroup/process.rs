@@ -1,17 +1,19 @@
 //! The processes of a cgroup: putting them in, listing, freezing and killing them.
 
-use std::os::fd::AsFd;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, Whence};
+use nix::unistd::Whence;
 
 use super::dir::{Dir, keyed, read_all};
 use super::{Cgroup, tree};
 use crate::error::{Errno, Error, Result};
 use crate::plan::cgroup::settings::Version;
+use crate::sys::clone::{pidfd_open, pidfd_send_signal};
 
 /// How long the kernel may take to freeze or to end every process.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,14 +52,15 @@ impl Cgroup {
         }
     }
 
-    /// Sends a signal to every process of the container.
+    /// Sends a signal to every process of the container. SIGKILL also ends a freeze, so that it takes effect.
     ///
     /// Errors: the cgroup contains the caller, or the kernel refuses.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
         self.check_not_ours()?;
-        if signal == Signal::SIGKILL as i32
-            && let Some(dir) = self.v2()
-        {
+        if signal != Signal::SIGKILL as i32 {
+            return self.dirs().try_for_each(|dir| signal_processes(dir, signal).map(drop));
+        }
+        if let Some(dir) = self.v2() {
             match dir.write("cgroup.kill", "1") {
                 // In a hybrid layout some may be outside of the cgroup2 tree, so the others are looked at too.
                 Ok(()) if self.dirs().count() == 1 => return Ok(()),
@@ -66,45 +69,29 @@ impl Cgroup {
                 Err(errno) => return Err(dir.error("write 1 to", "cgroup.kill", "write(2)", errno)),
             }
         }
-        self.signal_each(signal)
+        self.kill_each()
     }
 
-    /// Stops the processes meanwhile, so that none can fork away or give its number to another.
-    fn signal_each(&self, signal: i32) -> Result<()> {
+    /// Kills one by one, and stops the processes meanwhile only when they multiply faster than they are killed:
+    /// a command that dies here must not leave a frozen container behind.
+    fn kill_each(&self) -> Result<()> {
         let was_frozen = self.is_frozen().unwrap_or(false);
-        // A cgroup that cannot be frozen is signalled in rounds until nothing new appears.
-        let is_frozen = was_frozen || self.freeze().is_ok();
-        let result = self.signal_in_rounds(signal);
-        if is_frozen && (!was_frozen || signal == Signal::SIGKILL as i32) {
+        let kill = || {
+            self.dirs().try_fold(true, |all, dir| Ok(signal_processes(dir, Signal::SIGKILL as i32)? && all))
+        };
+        let mut result = kill();
+        let mut is_frozen = was_frozen;
+        if matches!(result, Ok(false)) {
+            is_frozen = self.freeze().is_ok() || was_frozen;
+            result = kill();
+        }
+        if is_frozen {
             self.thaw()?;
         }
-        result
-    }
-
-    fn signal_in_rounds(&self, signal: i32) -> Result<()> {
-        let signal = Signal::try_from(signal)
-            .map(Some)
-            .map_err(|errno| Error::kernel("signal the container's processes", "kill(2)", errno))?;
-        let mut done = Vec::new();
-        for dir in self.dirs() {
-            loop {
-                let pids =
-                    tree::pids(dir).map_err(|errno| dir.error("read", "cgroup.procs", "read(2)", errno))?;
-                let fresh: Vec<i32> = pids.into_iter().filter(|pid| !done.contains(pid)).collect();
-                if fresh.is_empty() {
-                    break;
-                }
-                for pid in fresh {
-                    match nix::sys::signal::kill(Pid::from_raw(pid), signal) {
-                        Ok(()) | Err(Errno::ESRCH) => done.push(pid),
-                        Err(errno) => {
-                            return Err(Error::kernel(format!("signal process {pid}"), "kill(2)", errno));
-                        }
-                    }
-                }
-            }
+        match result? {
+            true => Ok(()),
+            false => Err(Error::state("the container's processes multiply faster than they can be killed")),
         }
-        Ok(())
     }
 
     /// A wrong state must not make the command kill itself, or whoever called it.
@@ -166,6 +153,52 @@ impl Cgroup {
     fn freezer(&self) -> Option<&Dir> {
         self.v1("freezer").or_else(|| self.v2())
     }
+}
+
+/// How often new processes are looked for. A process that was killed cannot fork any more.
+const ROUNDS: usize = 16;
+
+/// How many processes are held open at once.
+const AT_ONCE: usize = 128;
+
+fn open_processes(pids: &[i32]) -> Result<Vec<(i32, OwnedFd)>> {
+    let mut opened = Vec::with_capacity(pids.len());
+    for pid in pids {
+        match pidfd_open(*pid) {
+            Ok(pidfd) => opened.push((*pid, pidfd)),
+            Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(Error::kernel(format!("open process {pid}"), "pidfd_open(2)", errno)),
+        }
+    }
+    Ok(opened)
+}
+
+/// Signals every process of a cgroup, each once. False when new ones appeared until the last round.
+fn signal_processes(dir: &Dir, signal: i32) -> Result<bool> {
+    let list = || tree::pids(dir).map_err(|errno| dir.error("read", "cgroup.procs", "read(2)", errno));
+    let mut done: BTreeSet<i32> = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let fresh: Vec<i32> = list()?.into_iter().filter(|pid| !done.contains(pid)).collect();
+        if fresh.is_empty() {
+            return Ok(true);
+        }
+        for some in fresh.chunks(AT_ONCE) {
+            let opened = open_processes(some)?;
+            // Who is listed after the descriptor was opened is the one that it means, or that one is dead.
+            let now = list()?;
+            done.extend(some.iter().filter(|pid| !now.contains(pid)));
+            for (pid, pidfd) in opened.iter().filter(|(pid, _)| now.contains(pid)) {
+                match pidfd_send_signal(pidfd.as_fd(), signal) {
+                    Ok(()) | Err(Errno::ESRCH) => done.insert(*pid),
+                    Err(errno) => {
+                        let doing = format!("send signal {signal} to process {pid}");
+                        return Err(Error::kernel(doing, "pidfd_send_signal(2)", errno));
+                    }
+                };
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn freezer_file(dir: &Dir) -> &'static str {

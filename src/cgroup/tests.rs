@@ -158,3 +158,159 @@ fn the_commands_own_cgroup_is_neither_killed_nor_removed() {
     assert!(refused.1.is_err());
     assert!(trial.cgroup.exists());
 }
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn a_process_can_be_added_below_the_container_but_not_beside_it() {
+    let mut trial = Trial::new("exec", "{}").unwrap();
+    let pid = trial.add_process();
+    let only_v2 = trial.cgroup.dirs().count() == 1;
+    let prefixed = |path: &str| {
+        let prefix = if only_v2 { String::new() } else { "freezer,pids:".to_owned() };
+        [prefix + path]
+    };
+    let error = |arguments: &[String]| trial.cgroup.sub_cgroups(arguments).unwrap_err().to_string();
+    assert!(error(&prefixed("..")).contains("bad sub cgroup path"));
+    assert!(error(&prefixed("/a/../../b")).contains("bad sub cgroup path"));
+    assert!(error(&prefixed("a")).contains("missing cgroup"));
+    assert!(error(&["nonsense:a".to_owned()]).contains("unknown controller nonsense"));
+    if !only_v2 {
+        assert!(error(&["a".to_owned()]).contains("missing <controller>: prefix"));
+        assert!(error(&[":a".to_owned()]).contains("empty <controller> prefix"));
+        assert!(error(&["pids:/".to_owned(), "pids:a".to_owned()]).contains("specified multiple times"));
+    }
+    for dir in trial.cgroup.dirs() {
+        dir.make_child("a").unwrap();
+    }
+    let inner = trial.cgroup.sub_cgroups(&prefixed("a")).unwrap();
+    assert_eq!(inner.dirs().count(), trial.cgroup.dirs().count());
+    inner.attach(pid, false).unwrap();
+    let current = trial.cgroup.of_process(pid).unwrap();
+    assert_eq!(current.paths(), inner.paths());
+    assert!(
+        trial.cgroup.of_process(1).unwrap_err().to_string().contains("outside of the container's cgroup")
+    );
+    assert_eq!(trial.cgroup.sub_cgroups(&[]).unwrap().paths(), trial.cgroup.paths());
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn names_of_any_bytes_and_deep_trees_are_removed() {
+    use std::os::unix::ffi::OsStrExt;
+    let trial = Trial::new("names", "{}").unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"a\xff b");
+    for dir in trial.cgroup.dirs().filter(|dir| !dir.path().to_string_lossy().contains("cpuset")) {
+        nix::sys::stat::mkdirat(dir, name, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut deep = dir.child(name).unwrap();
+        for _ in 0..40 {
+            deep.make_child("deeper").unwrap();
+            deep = deep.child("deeper").unwrap();
+        }
+    }
+    trial.cgroup.remove().unwrap();
+    assert!(!trial.cgroup.exists());
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn signals_reach_every_process_once() {
+    let mut trial = Trial::new("signals", "{}").unwrap();
+    for _ in 0..3 {
+        trial.add_process();
+    }
+    trial.cgroup.kill_all(0).unwrap();
+    assert_eq!(trial.cgroup.pids().unwrap().len(), 3);
+    trial.cgroup.kill_all(15).unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    for child in &mut trial.children {
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+    }
+    assert!(!trial.cgroup.is_frozen().unwrap());
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn figures_are_read_in_every_layout() {
+    let mut trial = Trial::new("stats", r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#)
+        .unwrap_or_else(|_| {
+            // A host of version 1 alone has no huge page controller here.
+            Trial::new("stats", "{}").unwrap()
+        });
+    trial.add_process();
+    let stats = trial.cgroup.stats().unwrap();
+    assert_eq!(stats.pids.current, 1);
+    let record: serde_json::Value = serde_json::from_str(&stats::stats_record("c", &stats)).unwrap();
+    assert_eq!(record["type"], "stats");
+    let has_memory = trial.cgroup.memory().is_some_and(|dir| dir.has("memory.stat"));
+    assert_eq!(record["data"]["memory"]["usage"].is_object(), has_memory);
+    if trial.cgroup.v1("cpuset").is_some() {
+        assert_eq!(stats.cpuset.mems, [0]);
+        assert!(!stats.cpuset.cpus.is_empty());
+    }
+    if trial.cgroup.v2().is_some_and(|dir| dir.has("hugetlb.2MB.max")) {
+        assert!(stats.hugetlb.contains_key("2MB"));
+    }
+}
+
+/// The command that eats memory until it is killed.
+const EATER: &str = "x=$(head -c 64m /dev/zero | tr '\\0' x)";
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn a_kill_for_lack_of_memory_is_counted_explained_and_reported() {
+    let Ok(mut trial) = Trial::new("oom", r#"{"memory":{"limit":16777216,"swap":16777216}}"#) else {
+        return; // this layout has no memory controller
+    };
+    let watch = trial.cgroup.watch_oom();
+    assert_eq!(trial.cgroup.explain_oom(&watch), None);
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("read go; {EATER}")])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    trial.attach(child.id());
+    let keeper = trial.add_process();
+    let mut events = trial.cgroup.events().unwrap();
+    assert_eq!(events.wait(std::time::Duration::ZERO).unwrap(), Event::Nothing);
+    drop(child.stdin.take());
+    assert_eq!(events.wait(std::time::Duration::from_secs(20)).unwrap(), Event::Oom);
+    child.wait().unwrap();
+    let text = trial.cgroup.explain_oom(&watch).unwrap();
+    assert!(
+        text.starts_with("OOM-killed (memory limit too low?): limit 16777216 bytes, peak 1677"),
+        "{text}"
+    );
+    assert!(text.contains("/oom was hit"), "{text}");
+    drop(events);
+    let mut events = trial.cgroup.events().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
+    trial.children[0].wait().unwrap();
+    assert_eq!(events.wait(std::time::Duration::from_secs(20)).unwrap(), Event::Ended);
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn an_update_writes_and_a_failed_one_brings_back_what_was_there() {
+    use crate::plan::cgroup::update::{plan_update, read_change};
+    let stored = r#"{"memory":{"limit":33554432,"swap":67108864},"pids":{"limit":10}}"#;
+    let Ok(trial) = Trial::new("update", stored) else { return };
+    let layout = Layout::read().unwrap();
+    let stored: LinuxResources = serde_json::from_str(stored).unwrap();
+    let update = |change: serde_json::Value| {
+        let change = read_change(change).unwrap();
+        let update =
+            plan_update(Some(&stored), &change, layout.mode(), layout.unified_controllers()).unwrap();
+        trial.cgroup.update(&update)
+    };
+    let limit = || trial.cgroup.memory_limit_and_peak().0;
+    // Up and down, each time in the order that keeps the pair valid.
+    update(serde_json::json!({"memory":{"limit":134217728,"swap":268435456}})).unwrap();
+    assert_eq!(limit(), Some(134_217_728));
+    update(serde_json::json!({"memory":{"limit":33554432,"swap":33554432}})).unwrap();
+    assert_eq!(limit(), Some(33_554_432));
+    let error = update(serde_json::json!({"memory":{"limit":41943040},"cpu":{"cpus":"9999"}})).unwrap_err();
+    assert_eq!(error.pointer(), Some("/linux/resources/cpu/cpus"));
+    assert_eq!(limit(), Some(33_554_432));
+    update(serde_json::json!({"memory":{"limit":-1}})).unwrap();
+    assert_eq!(limit(), None);
+}
