@@ -4,7 +4,7 @@ use super::dir::Dir;
 use super::{Cgroup, devices};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::settings::{Missing, Version};
-use crate::plan::cgroup::{CgroupPlan, Driver, Setting};
+use crate::plan::cgroup::{CgroupPlan, Controller, Driver, Setting};
 
 const V1_LIMIT: &str = "memory.limit_in_bytes";
 const V1_LIMIT_WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
@@ -71,20 +71,40 @@ impl Cgroup {
     }
 }
 
+/// The controller that a setting needs, by its name on that hierarchy.
+fn controller_of(setting: &Setting) -> &str {
+    match (setting.controller, setting.version) {
+        // A file of `unified` that no section knows: its name starts with that of its controller.
+        (Controller::Other, _) => setting.file.split('.').next().unwrap_or(&setting.file),
+        (controller, Version::V1) => controller.v1_name(),
+        (controller, Version::V2) => controller.v2_name(),
+    }
+}
+
 fn no_controller(setting: &Setting) -> Error {
-    let controller = match setting.version {
-        Version::V1 => setting.controller.v1_name(),
-        Version::V2 => setting.controller.v2_name(),
-    };
-    let text = format!("cannot set {}: controller {controller} is not available", setting.file);
+    let text = format!("cannot set {}: controller {} is not available", setting.file, controller_of(setting));
     Error::new(Kind::Kernel, text).at(setting.pointer.clone())
+}
+
+/// The error of a file that is not there. The words of ENOENT are left to missing programs, which engines look for.
+fn no_file(dir: &Dir, setting: &Setting) -> Error {
+    let enabled = dir.read("cgroup.controllers").unwrap_or_default();
+    let is_enabled = match setting.version {
+        Version::V1 => true,
+        Version::V2 => enabled.split_whitespace().any(|name| name == controller_of(setting)),
+    };
+    if is_enabled {
+        let text = format!("cannot set {}: the kernel of this host has no such limit", setting.file);
+        return Error::new(Kind::Kernel, text).at(setting.pointer.clone());
+    }
+    let parent = dir.path().parent().unwrap_or(dir.path()).display().to_string();
+    no_controller(setting).hint(format!("see {parent}/cgroup.subtree_control"))
 }
 
 /// Says what the refusal of one value means.
 fn explain(dir: &Dir, setting: &Setting, errno: Errno) -> Error {
     if errno == Errno::ENOENT {
-        let place = dir.path().display().to_string();
-        return no_controller(setting).hint(format!("{place} has no such file"));
+        return no_file(dir, setting);
     }
     let what = format!("write {:?} to", setting.value);
     let error = dir.error(&what, &setting.file, "write(2)", errno).at(setting.pointer.clone());

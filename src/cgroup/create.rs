@@ -45,6 +45,10 @@ impl Cgroup {
         if plan.driver == Driver::Disabled {
             return Ok(cgroup);
         }
+        if plan.driver == Driver::Systemd {
+            // Directories made behind its back would be removed by it, limits and all.
+            return Err(Error::new(Kind::Usage, "this build has no systemd cgroup driver"));
+        }
         if layout.hierarchies().is_empty() && !plan.may_go_without() {
             return Err(Error::new(Kind::Kernel, "no cgroup hierarchy is mounted")
                 .hint("mount cgroup2 on /sys/fs/cgroup"));
@@ -134,6 +138,7 @@ fn make(hierarchy: &Hierarchy, names: &[String], plan: &CgroupPlan, made: &mut V
     if was_there {
         check_unused(&dir)?;
     }
+    check_thawed(&dir)?;
     if hierarchy.version == Version::V2 {
         check_type(&dir, plan)?;
     }
@@ -151,8 +156,15 @@ fn check_unused(dir: &Dir) -> Result<()> {
         .at(POINTER)
         .hint(format!("see {}/cgroup.procs", dir.path().display())));
     }
-    if process::is_frozen(dir).unwrap_or(false) {
-        return Err(Error::state("container's cgroup unexpectedly frozen").at(POINTER));
+    Ok(())
+}
+
+/// In a cgroup that is frozen, by itself or through one above it, nothing would ever run.
+fn check_thawed(dir: &Dir) -> Result<()> {
+    if process::stands_still(dir).unwrap_or(false) {
+        return Err(Error::state("container's cgroup unexpectedly frozen")
+            .at(POINTER)
+            .hint(format!("{} or a cgroup above it is frozen", dir.path().display())));
     }
     Ok(())
 }

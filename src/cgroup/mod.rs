@@ -18,6 +18,8 @@ mod process;
 mod remove;
 pub mod stats;
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod update;

@@ -88,7 +88,8 @@ fn hits_of(dir: &Dir) -> u64 {
             .map(|prefix| {
                 let figure = |name: &str| count(&format!("{prefix}.{name}"));
                 let peak = figure("max_usage_in_bytes").unwrap_or(0);
-                let at_limit = figure("limit_in_bytes").is_some_and(|limit| peak.saturating_add(CHARGE_BYTES) >= limit);
+                let at_limit =
+                    figure("limit_in_bytes").is_some_and(|limit| peak.saturating_add(CHARGE_BYTES) >= limit);
                 figure("failcnt").unwrap_or(0) + u64::from(at_limit)
             })
             .sum(),

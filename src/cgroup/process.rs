@@ -221,6 +221,18 @@ pub(super) fn is_frozen(dir: &Dir) -> Outcome<bool> {
     }
 }
 
+/// Whether processes of a cgroup stand still, because of itself or of an ancestor.
+pub(super) fn stands_still(dir: &Dir) -> Outcome<bool> {
+    match dir.version() {
+        Version::V2 => Ok(is_frozen(dir)? || keyed(&dir.read("cgroup.events")?, "frozen") == Some(1)),
+        Version::V1 => match dir.read("freezer.state") {
+            Ok(content) => Ok(content.trim() != "THAWED"),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        },
+    }
+}
+
 fn thaw(dir: &Dir) -> Outcome<()> {
     match dir.version() {
         Version::V2 => dir.write("cgroup.freeze", "0"),

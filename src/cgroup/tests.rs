@@ -314,3 +314,148 @@ fn an_update_writes_and_a_failed_one_brings_back_what_was_there() {
     update(serde_json::json!({"memory":{"limit":-1}})).unwrap();
     assert_eq!(limit(), None);
 }
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn below_a_threaded_cgroup_a_container_is_threaded_or_refused() {
+    let layout = Layout::read().unwrap();
+    let Some(unified) = layout.unified().filter(|_| layout.mode() == crate::plan::cgroup::Mode::V2) else {
+        return;
+    };
+    let mut trial = Trial::new("sibling", "{}").unwrap();
+    let parent = trial.cgroup.v2().unwrap().path().parent().unwrap().to_owned();
+    assert!(parent.starts_with(&unified.mount_point));
+    // Controllers of domains are enabled for the children of the parent; a threaded tree cannot have them.
+    let enabled = std::fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap();
+    for name in enabled.split_whitespace() {
+        std::fs::write(parent.join("cgroup.subtree_control"), format!("-{name}")).unwrap();
+    }
+    trial.cgroup.v2().unwrap().write("cgroup.type", "threaded").unwrap();
+    let pid = trial.add_process();
+    let mut threaded = Trial::new("threaded", "{}").unwrap();
+    assert_eq!(threaded.cgroup.v2().unwrap().read("cgroup.type").unwrap().trim(), "threaded");
+    let inside = threaded.add_process();
+    assert_eq!(threaded.cgroup.pids().unwrap(), [inside]);
+    assert_eq!(trial.cgroup.pids().unwrap(), [pid]);
+    threaded.cgroup.freeze().unwrap();
+    threaded.cgroup.thaw().unwrap();
+    let error = Trial::new("limited", r#"{"memory":{"limit":16777216}}"#).err().unwrap();
+    assert!(error.to_string().contains("has no controller memory"), "{error}");
+    assert_eq!(error.pointer(), Some("/linux/resources/memory/limit"));
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn a_container_within_a_frozen_cgroup_is_refused() {
+    let trial = Trial::new("above", "{}").unwrap();
+    let freezer = trial.cgroup.v1("freezer").or_else(|| trial.cgroup.v2()).unwrap();
+    let parent = freezer.path().parent().unwrap().to_owned();
+    let (file, on, off) = match freezer.version() {
+        Version::V1 => ("freezer.state", "FROZEN", "THAWED"),
+        Version::V2 => ("cgroup.freeze", "1", "0"),
+    };
+    std::fs::write(parent.join(file), on).unwrap();
+    let error = Trial::new("below", "{}").err().map(|error| error.to_string());
+    std::fs::write(parent.join(file), off).unwrap();
+    assert!(error.as_deref().is_some_and(|text| text.contains("cgroup unexpectedly frozen")), "{error:?}");
+    assert!(Trial::new("below", "{}").is_ok());
+}
+
+/// What an unprivileged caller gets: the paths, or the error.
+fn create_unprivileged(json: &str) -> std::result::Result<BTreeMap<String, PathBuf>, String> {
+    let layout = Layout::read().unwrap();
+    let linux: Linux = serde_json::from_str(json).unwrap();
+    let request = Request {
+        id: "teu-test-rootless",
+        linux: Some(&linux),
+        mode: layout.mode(),
+        rootless: true,
+        ..Request::default()
+    };
+    let plan = plan_cgroup(&request).unwrap();
+    let cgroup = Cgroup::create(&plan, &layout).map_err(|error| error.to_string())?;
+    cgroup.apply(&plan).map_err(|error| error.to_string())?;
+    Ok(cgroup.paths())
+}
+
+/// Not a test by itself: runs as another user for the test below.
+#[test]
+#[ignore = "runs within another test"]
+fn unprivileged_part() {
+    if std::env::var_os("TEU_TEST_UNPRIVILEGED").is_none() {
+        return;
+    }
+    assert_eq!(create_unprivileged("{}"), Ok(BTreeMap::new()));
+    let limits = create_unprivileged(r#"{"resources":{"pids":{"limit":5}}}"#).unwrap_err();
+    assert!(
+        limits.contains("rootless needs no limits + no cgrouppath when no permission is granted"),
+        "{limits}"
+    );
+    let path = create_unprivileged(r#"{"cgroupsPath":"/teu-test-rootless"}"#).unwrap_err();
+    assert!(path.starts_with("unable to apply cgroup configuration"), "{path}");
+    assert!(path.contains("permission denied"), "{path}");
+    println!("\nunprivileged part done");
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn an_unprivileged_caller_goes_without_unless_it_asks_for_something() {
+    use std::os::unix::process::CommandExt;
+    // The binary may lie where another user cannot read it.
+    let copy = std::env::temp_dir().join(format!("teu-test-binary-{}", std::process::id()));
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let output = Command::new(&copy)
+        .args(["--ignored", "--exact", "--nocapture", "cgroup::tests::unprivileged_part"])
+        .env("TEU_TEST_UNPRIVILEGED", "1")
+        .current_dir("/")
+        .gid(65534)
+        .uid(65534)
+        .output();
+    std::fs::remove_file(&copy).unwrap();
+    let output = output.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("unprivileged part done"), "{text}");
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn a_failed_create_takes_away_what_it_made() {
+    let mut trial = Trial::new("half", "{}").unwrap();
+    let paths: Vec<PathBuf> = trial.cgroup.paths().into_values().collect();
+    let Some((last, others)) = paths.split_last().filter(|(_, others)| !others.is_empty()) else { return };
+    for path in others {
+        std::fs::remove_dir(path).unwrap();
+    }
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(last.join("cgroup.procs"), child.id().to_string()).unwrap();
+    trial.children.push(child);
+    assert!(Trial::new("half", "{}").is_err());
+    for path in others {
+        assert!(!path.exists(), "{} is left", path.display());
+    }
+    assert!(last.exists());
+}
+
+#[test]
+#[ignore = "needs root and cgroups"]
+fn five_hundred_containers_leave_no_cgroup() {
+    let dying = || {
+        let content = std::fs::read_to_string("/sys/fs/cgroup/cgroup.stat").unwrap_or_default();
+        super::dir::keyed(&content, "nr_dying_descendants")
+    };
+    let before = dying();
+    for _ in 0..500 {
+        let trial = Trial::new("cycle", "{}").unwrap();
+        trial.cgroup.remove().unwrap();
+        assert!(trial.cgroup.paths().values().all(|path| !path.exists()));
+    }
+    // Removed cgroups are let go a little later, but all of them.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while let (Some(before), Some(after)) = (before, dying()) {
+        if after <= before + 5 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{before} dying cgroups became {after}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}

@@ -15,7 +15,7 @@ pub mod path;
 mod rest;
 pub mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod update;
 
 use oci_spec::runtime::{Linux, LinuxResources};

@@ -7,16 +7,20 @@ use super::*;
 
 /// One case of `resources.table`.
 #[derive(Default)]
-struct Case<'a> {
-    name: &'a str,
-    input: &'a str,
+pub(crate) struct Case<'a> {
+    pub name: &'a str,
+    pub input: &'a str,
     v1: Vec<&'a str>,
     v2: Vec<&'a str>,
 }
 
-fn cases(table: &str) -> Vec<Case<'_>> {
+/// Every case of `resources.table`.
+pub(crate) fn cases() -> Vec<Case<'static>> {
     let mut cases: Vec<Case> = Vec::new();
-    for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in include_str!("testdata/resources.table")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let (word, rest) = line.split_once(' ').unwrap();
         if word == "case" {
             cases.push(Case { name: rest, ..Case::default() });
@@ -63,7 +67,7 @@ fn agrees(actual: &[String], expected: &[&str]) -> bool {
 
 #[test]
 fn resources_become_the_files_of_the_table() {
-    let cases = cases(include_str!("testdata/resources.table"));
+    let cases = cases();
     assert!(cases.len() > 90);
     for case in cases {
         let resources: LinuxResources = serde_json::from_str(case.input).unwrap();
