@@ -3,6 +3,7 @@
 //! Nothing here knows a word of the OCI specification. Functions return [`Errno`] so that callers can decide.
 #![allow(unsafe_code)] // the one place where it is needed
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fd;
