@@ -14,16 +14,26 @@
 mod harness;
 mod probe;
 
+mod cgroups;
 mod cli;
 mod create;
 mod delete;
+mod engines;
+mod fds;
 mod hooks;
+mod kernel;
 mod kill;
 mod list;
+mod mounts;
+mod namespaces;
+mod peers;
 mod process;
+mod rootfs;
 mod run;
+mod seccomp;
 mod start;
 mod state;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -32,12 +42,13 @@ use harness::Case;
 /// Every file of tests. A file that is missing here has an unused `CASES`, which does not compile.
 const SUITES: &[&[Case]] = &[
     create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES, run::CASES, cli::CASES,
-    hooks::CASES, process::CASES,
+    hooks::CASES, process::CASES, namespaces::CASES, rootfs::CASES, mounts::CASES, kernel::CASES,
+    seccomp::CASES, terminal::CASES, fds::CASES, cgroups::CASES, engines::CASES,
 ];
 
 fn main() -> ExitCode {
     if let Some(code) = probe::main() {
         return code;
     }
-    harness::main(SUITES)
+    harness::main(SUITES, peers::PEERS)
 }

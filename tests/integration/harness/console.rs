@@ -38,6 +38,15 @@ impl ConsoleSocket {
 
     /// Accepts the connection that the runtime has made and reads its one message.
     pub fn receive(&self) -> Received {
+        self.receive_within(Duration::ZERO)
+    }
+
+    /// Accepts the connection that the runtime makes within some time and reads its one message.
+    pub fn receive_within(&self, patience: Duration) -> Received {
+        use std::os::fd::AsFd;
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        let milliseconds = u16::try_from(patience.as_millis()).expect("a patience of less than a minute");
+        poll(&mut fds, PollTimeout::from(milliseconds)).expect("a listener can be polled");
         self.listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let (stream, _) = self.listener.accept().expect("the runtime has connected to the console socket");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");

@@ -8,6 +8,7 @@ pub mod container;
 pub mod containment;
 pub mod leaks;
 pub mod mountinfo;
+pub mod report;
 pub mod rootfs;
 pub mod runtime;
 pub mod sys;
@@ -41,6 +42,18 @@ pub struct Case {
     pub run: fn(&Test),
 }
 
+/// A test that does not apply to old versions of another runtime.
+pub struct Peer {
+    /// The name of the runtime.
+    pub runtime: &'static str,
+    /// The first version, major and minor, that the test applies to.
+    pub below: (u32, u32),
+    /// The test, as `file::function`.
+    pub test: &'static str,
+    /// What the runtime does instead.
+    pub reason: &'static str,
+}
+
 /// Lists the tests of a file. Every test function must be named, otherwise it is dead code.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -71,7 +84,7 @@ pub fn session() -> &'static Session {
 }
 
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
-pub fn main(suites: &'static [&'static [Case]]) -> ExitCode {
+pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let cases = suites.iter().copied().flatten();
@@ -96,12 +109,19 @@ pub fn main(suites: &'static [&'static [Case]]) -> ExitCode {
         }
         test::report_panics_through_the_test();
     }
+    let mut known = 0;
     let trials = cases
         .map(|case| {
             let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
-            Trial::ignorable_test(name, || test::run(case))
+            let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.test == name).collect();
+            known += peers.len();
+            Trial::ignorable_test(name, || test::run(case, peers))
         })
         .collect();
+    if known != peers.len() {
+        eprintln!("integration tests cannot start: a name in the list of peers is none of a test");
+        return ExitCode::FAILURE;
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.list {
         return ExitCode::SUCCESS;

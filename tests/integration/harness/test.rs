@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Case, Cmd, leaks, session};
+use super::{Bundle, Case, Cmd, Peer, leaks, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -146,7 +146,14 @@ impl Test {
 
 
 /// Runs one test, then cleans up and looks for what it left.
-pub fn run(case: &Case) -> Result<Completion, Failed> {
+///
+/// `peers` are the runtimes that this test does not apply to.
+pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
+    let runtime = &session().runtime;
+    if let Some(peer) = peers.iter().find(|p| runtime.is_older(p.runtime, p.below.0, p.below.1)) {
+        let (major, minor) = peer.below;
+        return Ok(Completion::ignored_with(format!("{} below {major}.{minor} {}", peer.runtime, peer.reason)));
+    }
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}x{:03}", session().prefix, COUNT.fetch_add(1, Ordering::Relaxed));
     let dir = session().dir.join(&token);
