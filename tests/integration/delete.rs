@@ -97,6 +97,7 @@ fn force_removes_what_an_aborted_create_left(t: &Test) {
 
 /// cgroups(7): a container may make cgroups below its own; they have to go first.
 fn nested_cgroups_are_removed(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
     let c = t.bundle().without_namespace("pid").sh("sleep 1000 & echo $!; wait").run_detached();
     c.wait_for_stdout("\n");
     let child: i32 = c.stdout().trim().parse().unwrap();

@@ -37,7 +37,7 @@ fn program_has_the_standard_descriptors_alone(t: &Test) {
 
 /// CVE-2024-21626: files and directories that the engine forgot.
 fn descriptors_of_the_caller_are_closed(t: &Test) {
-    let line = "exec 3</etc 4</etc/passwd 7</ 9>/dev/null 15</proc; exec \"$@\"";
+    let line = "exec 3</etc 4</etc/passwd 7</ 8</proc 9>/dev/null; exec \"$@\"";
     let out = t.bundle().probe().run_cmd().through(line).run().ok();
     assert_eq!(numbers(&out), [0, 1, 2], "{}", out.report());
 }
@@ -58,6 +58,7 @@ fn preserved_descriptors_are_passed_at_their_numbers(t: &Test) {
 /// runc: a descriptor that is not there is a mistake of the caller.
 fn missing_preserved_descriptor_is_refused(t: &Test) {
     t.skip_for("crun", "tolerates holes");
+    t.skip_older("runc", (1, 2), "tolerates holes");
     let out = t.bundle().call("run", &["--preserve-fds", "5"]).run().fails(&[]);
     assert!(out.message().contains("preserve"), "{}", out.report());
 }
@@ -84,6 +85,7 @@ fn socket_activation_passes_descriptors_and_names_init(t: &Test) {
 /// sd_listen_fds(3): the pid says whom the descriptors are for.
 fn socket_activation_for_somebody_else_is_ignored(t: &Test) {
     t.skip_for("crun", "passes them all the same");
+    t.skip_older("runc", (1, 2), "passes them all the same");
     let line = "exec 3</etc; LISTEN_FDS=1 LISTEN_PID=1; export LISTEN_FDS LISTEN_PID; exec \"$@\"";
     let out = t.bundle().sh("ls /proc/$$/fd | tr '\\n' ' '; echo $LISTEN_FDS$LISTEN_PID").run_cmd().through(line).run().ok();
     assert!(!out.stdout.contains(" 3 ") && out.stdout.ends_with("\n") && !out.stdout.contains("11"), "{}", out.report());
@@ -165,7 +167,8 @@ fn standard_streams_can_be_opened_again_by_a_user(t: &Test) {
     let mut text = String::new();
     use std::io::Read;
     read.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "out\nerr\n");
+    // A runtime that copies the streams may change their order.
+    assert!(text.contains("out\n") && text.contains("err\n") && text.len() == 8, "{text}");
 }
 
 /// containerd waits for the end of what it gave to the runtime.

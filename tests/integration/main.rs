@@ -14,18 +14,23 @@
 mod harness;
 mod probe;
 
+mod broken;
 mod cgroups;
 mod cli;
+mod crash;
 mod create;
+mod debian;
 mod delete;
 mod engines;
 mod fds;
 mod hooks;
+mod hostile;
 mod kernel;
 mod kill;
 mod list;
 mod mounts;
 mod namespaces;
+mod own_binary;
 mod peers;
 mod process;
 mod rootfs;
@@ -44,6 +49,7 @@ const SUITES: &[&[Case]] = &[
     create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES, run::CASES, cli::CASES,
     hooks::CASES, process::CASES, namespaces::CASES, rootfs::CASES, mounts::CASES, kernel::CASES,
     seccomp::CASES, terminal::CASES, fds::CASES, cgroups::CASES, engines::CASES,
+    hostile::CASES, crash::CASES, own_binary::CASES, debian::CASES, broken::CASES,
 ];
 
 fn main() -> ExitCode {
