@@ -124,6 +124,16 @@ impl Error {
         self
     }
 
+    /// Adds to what was said in other words.
+    pub fn detail_also(mut self, more: &str) -> Error {
+        let detail = match self.0.detail.take() {
+            Some(detail) => format!("{detail}: {more}"),
+            None => more.to_owned(),
+        };
+        self.0.detail = Some(detail);
+        self
+    }
+
     /// Adds what to look at, unless a more precise hint is there already.
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Error {
         self.0.hint.get_or_insert_with(|| hint.into());
@@ -254,7 +264,8 @@ pub fn sentence(errno: Errno, kind: Kind) -> &'static str {
 /// Escapes everything that could break the line or a terminal: control characters and bidirectional overrides.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {
-        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     const LONGEST: usize = 16 * 1024;
     if text.len() <= LONGEST && !text.chars().any(harmful) {

@@ -153,12 +153,7 @@ fn wait_pidfd(pidfd: BorrowedFd, flags: i32) -> Result<Option<Ended>> {
     // SAFETY: `info` lives through the call.
     check(
         unsafe {
-            libc::waitid(
-                libc::P_PIDFD,
-                pidfd.as_raw_fd() as libc::id_t,
-                &raw mut info,
-                libc::WEXITED | flags,
-            )
+            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &raw mut info, libc::WEXITED | flags)
         }
         .into(),
     )?;
@@ -171,20 +166,24 @@ fn wait_pidfd(pidfd: BorrowedFd, flags: i32) -> Result<Option<Ended>> {
     })
 }
 
-/// Reaps one ended child of any kind except through the pidfds; used by a subreaper. `None` when none is left.
-pub fn reap_any() -> Result<Option<(i32, Ended)>> {
-    let mut status = 0;
-    // SAFETY: `status` lives through the call.
-    let pid = check(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }.into())? as i32;
-    if pid == 0 {
-        return Ok(None);
+/// Reaps every ended child except `kept`, for a subreaper.
+pub fn reap_others(kept: i32) {
+    loop {
+        // SAFETY: all-zero is a valid value of this plain struct.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `info` lives through the call.
+        let found = check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }.into());
+        // SAFETY: after waitid(2) this field of the union is the valid one.
+        let pid = unsafe { info.si_pid() };
+        if found.is_err() || pid == 0 || pid == kept {
+            // An ended init is seen by its pidfd; the others are reaped when it is gone.
+            return;
+        }
+        let mut status = 0;
+        // SAFETY: `status` lives through the call.
+        unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     }
-    let ended = if libc::WIFEXITED(status) {
-        Ended::Exited(libc::WEXITSTATUS(status))
-    } else {
-        Ended::Signaled(libc::WTERMSIG(status))
-    };
-    Ok(Some((pid, ended)))
 }
 
 /// pidfd_open(2).
@@ -237,4 +236,11 @@ pub fn setns(fd: BorrowedFd, flags: u64) -> Result<()> {
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: always allowed.
     unsafe { libc::_exit(status) }
+}
+
+/// ioctl_ns(2) NS_GET_NSTYPE: which kind of namespace a descriptor is. Errors: ENOTTY when it is none.
+pub fn namespace_kind(fd: BorrowedFd) -> Result<u64> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: the ioctl takes no argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) }.into()).map(|kind| kind as u64)
 }

@@ -60,8 +60,11 @@ pub fn dup_onto(fd: BorrowedFd, number: RawFd) -> Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
 
-/// dup3(2) with close-on-exec onto a reserved number.
+/// dup3(2) with close-on-exec onto a reserved number. Nothing to do when it is that number, close-on-exec already.
 pub fn dup_onto_cloexec(fd: BorrowedFd, number: RawFd) -> Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(());
+    }
     // SAFETY: only numbers are passed; `number` is reserved by the caller.
     check(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) }.into()).map(drop)
 }
@@ -207,4 +210,33 @@ pub fn set_nonblocking(fd: BorrowedFd) -> Result<()> {
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }.into())? as i32;
     // SAFETY: only numbers are passed.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }.into()).map(drop)
+}
+
+/// accept4(2) with SOCK_CLOEXEC, retried on EINTR.
+pub fn accept(listener: BorrowedFd) -> Result<OwnedFd> {
+    loop {
+        // SAFETY: no address is asked for; only numbers are passed.
+        let fd = check(
+            unsafe {
+                libc::accept4(
+                    listener.as_raw_fd(),
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    libc::SOCK_CLOEXEC,
+                )
+            }
+            .into(),
+        );
+        match fd {
+            // SAFETY: the kernel has just made this descriptor for us.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
+            Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Occupies the free descriptor `number` until execve(2), so that no other file gets it.
+pub fn fill(number: RawFd) -> Result<()> {
+    dup_onto_cloexec(stdio(0), number)
 }

@@ -15,6 +15,7 @@ pub mod seccomp;
 pub mod self_exe;
 pub mod signal;
 pub mod tty;
+pub mod xattr;
 
 pub use nix::errno::Errno;
 

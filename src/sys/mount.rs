@@ -50,11 +50,8 @@ const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
 /// `recursive`. An empty path copies the mount of `dirfd` itself. `flags`: 0 or AT_SYMLINK_NOFOLLOW.
 pub fn open_tree_clone(dirfd: BorrowedFd, path: &CStr, recursive: bool, flags: i32) -> Result<OwnedFd> {
     let empty = if path.is_empty() { libc::AT_EMPTY_PATH as u32 } else { 0 };
-    let all = OPEN_TREE_CLONE
-        | OPEN_TREE_CLOEXEC
-        | empty
-        | flags as u32
-        | if recursive { AT_RECURSIVE } else { 0 };
+    let all =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | empty | flags as u32 | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: the path ends in NUL and is only read.
     let fd = check(unsafe { libc::syscall(libc::SYS_open_tree, dirfd.as_raw_fd(), path.as_ptr(), all) })?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -120,8 +117,7 @@ pub fn mount_setattr_idmap(mount: BorrowedFd, recursive: bool, userns: BorrowedF
 }
 
 fn set_attributes(mount: BorrowedFd, recursive: bool, change: Change, userns_fd: u64) -> Result<()> {
-    let attr =
-        MountAttr { set: change.set, clear: change.clear, propagation: change.propagation, userns_fd };
+    let attr = MountAttr { set: change.set, clear: change.clear, propagation: change.propagation, userns_fd };
     let flags = libc::AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: the struct is read by its size during the call only; the path is a constant.
     check(unsafe {
@@ -150,14 +146,7 @@ fn fsconfig(context: BorrowedFd, command: u32, key: Option<&CStr>, value: Option
     let pointer = |s: Option<&CStr>| s.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: the strings end in NUL and are only read; null where the command takes none.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            command,
-            pointer(key),
-            pointer(value),
-            0,
-        )
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(key), pointer(value), 0)
     })
     .map(drop)
 }
@@ -199,8 +188,7 @@ pub fn context_message<'b>(context: BorrowedFd, buffer: &'b mut [u8]) -> &'b [u8
     let mut found_error = false;
     loop {
         // SAFETY: the kernel writes at most `incoming.len()` bytes into the buffer.
-        let got =
-            unsafe { libc::read(context.as_raw_fd(), incoming.as_mut_ptr().cast(), incoming.len()) };
+        let got = unsafe { libc::read(context.as_raw_fd(), incoming.as_mut_ptr().cast(), incoming.len()) };
         if got <= 2 {
             break;
         }
@@ -235,13 +223,7 @@ pub fn move_here_onto_root() -> Result<()> {
     // SAFETY: all strings are constants.
     check(
         unsafe {
-            libc::mount(
-                c".".as_ptr(),
-                c"/".as_ptr(),
-                std::ptr::null(),
-                libc::MS_MOVE,
-                std::ptr::null(),
-            )
+            libc::mount(c".".as_ptr(), c"/".as_ptr(), std::ptr::null(), libc::MS_MOVE, std::ptr::null())
         }
         .into(),
     )

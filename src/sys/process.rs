@@ -95,10 +95,8 @@ pub struct Limit {
 pub fn set_limit(pid: i32, resource: u32, limit: Limit) -> Result<()> {
     let new = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: `new` lives through the call; the old value is not asked for.
-    check(
-        unsafe { libc::prlimit64(pid, resource as _, &raw const new, std::ptr::null_mut()) }.into(),
-    )
-    .map(drop)
+    check(unsafe { libc::prlimit64(pid, resource as _, &raw const new, std::ptr::null_mut()) }.into())
+        .map(drop)
 }
 
 /// prlimit(2): reads the limits of one resource of `pid` (0: this process).
@@ -161,7 +159,12 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_long = 1;
     // SAFETY: only numbers are passed.
     check(unsafe {
-        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (i64::from(class) << 13) | i64::from(level))
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            0,
+            (i64::from(class) << 13) | i64::from(level),
+        )
     })
     .map(drop)
 }
@@ -191,10 +194,7 @@ pub struct SchedulerAttributes {
 /// sched_setattr(2) of this process.
 pub fn set_scheduler(attributes: &SchedulerAttributes) -> Result<()> {
     // SAFETY: the struct is read by its own size field during the call only.
-    check(unsafe {
-        libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0)
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0) }).map(drop)
 }
 
 /// set_mempolicy(2) of this process. `nodes` is a bit mask; empty passes none.

@@ -21,8 +21,7 @@ const VARIABLE: &str = "_TEU_EXE_FD";
 
 const ST_RDONLY: u64 = 1;
 const ST_NOEXEC: u64 = 8;
-const ALL_SEALS: i32 =
-    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+const ALL_SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
 /// Returns when this process runs from a sealed copy; executes the program again when it does not yet.
 ///

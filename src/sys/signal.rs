@@ -18,12 +18,6 @@ pub fn reset_all() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Ignores SIGPIPE: a peer that went away shows as EPIPE.
-pub fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is always a valid disposition.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-}
-
 /// Blocks every signal and returns a descriptor to read them from.
 pub fn block_all() -> Result<SignalFd> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
