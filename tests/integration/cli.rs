@@ -238,7 +238,7 @@ fn unknown_log_format_is_refused(t: &Test) {
 fn message_with_control_characters_stays_one_line(t: &Test) {
     t.only_teu("other runtimes print names as they are");
     let bundle = t.bundle().mount("/x", "bind", "/no\u{1b}[31mwhere\n{\"level\":\"error\"}", &["bind"]);
-    let out = bundle.try_create().fails(&["no such file or directory"]);
+    let out = bundle.try_create().fails(&["nothing at that path"]);
     assert!(!out.stderr.contains('\u{1b}') && !out.log_text.contains('\u{1b}'), "{}", out.report());
     assert_eq!((out.stderr.lines().count(), out.log_text.lines().count()), (1, 1), "{}", out.report());
 }

@@ -388,13 +388,22 @@ fn swapped_directories_never_lead_outside(t: &Test) {
     let volume = t.make_dir("volume");
     fs::create_dir(volume.join("x")).unwrap();
     symlink(&outside.path, volume.join("y")).unwrap();
+    /// Ends the neighbour also when the test fails.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
             let (x, y) = (volume.join("x"), volume.join("y"));
             while !stop.load(Ordering::Relaxed) {
                 let _ = renameat2(AT_FDCWD, &x, AT_FDCWD, &y, RenameFlags::RENAME_EXCHANGE);
+                std::thread::sleep(std::time::Duration::from_micros(20));
             }
         });
         let file = t.make_file("file", "data");
@@ -406,15 +415,13 @@ fn swapped_directories_never_lead_outside(t: &Test) {
                 .bind(&file, "/v/x/f/file", &["bind"])
                 .set("/linux/devices", json!([{ "path": "/v/x/node", "type": "c", "major": 1, "minor": 5 }]))
                 .probe();
+            // A link that is found there leads to a directory of that name below the root of the container.
             let out = bundle.run();
             if out.code == Some(0) {
-                for mount in out.json()["mounts"].as_array().unwrap() {
-                    let point = mount["point"].as_str().unwrap_or_default();
-                    assert!(!point.contains("outside"), "{mount}");
-                }
+                assert_eq!(out.json()["root"], "/");
             }
+            assert!(!outside.path.join("m").exists() && !outside.path.join("f").exists());
         }
-        stop.store(true, Ordering::Relaxed);
     });
     outside.is_untouched();
 }

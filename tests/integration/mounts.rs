@@ -328,7 +328,7 @@ fn directory_on_a_file_is_refused(t: &Test) {
     let source = t.make_dir("source");
     let out = t.bundle().bind(&source, "/etc/passwd", &["bind"]).try_create().fails(&[]);
     if t.is("teu") {
-        out.fails(&["/mounts/6", "not a directory"]);
+        out.fails(&["/mounts/6", "ENOTDIR"]);
     }
 }
 

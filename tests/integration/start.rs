@@ -107,7 +107,9 @@ fn fifo_exists_while_the_container_waits(t: &Test) {
     use std::os::unix::fs::FileTypeExt;
     let c = t.bundle().args(["sleep", "100"]).create();
     let fifo = t.root().join(&c.id).join("exec.fifo");
-    assert!(fs::symlink_metadata(&fifo).is_ok_and(|m| m.file_type().is_fifo()), "no fifo at {}", fifo.display());
+    // Differs from runc: a socket of that name, so that `start` hears what became of the program.
+    let is_gate = |kind: fs::FileType| if t.is("teu") { kind.is_socket() } else { kind.is_fifo() };
+    assert!(fs::symlink_metadata(&fifo).is_ok_and(|m| is_gate(m.file_type())), "no gate at {}", fifo.display());
     c.start();
     assert!(!fifo.exists(), "the fifo is still there");
 }

@@ -271,6 +271,9 @@ fn slot<'v>(config: &'v mut Value, pointer: &str) -> &'v mut Value {
     let mut value = config;
     for name in pointer.split('/').skip(1) {
         let name = name.replace("~1", "/").replace("~0", "~");
+        if value.is_null() && name.parse::<usize>().is_ok() {
+            *value = json!([]);
+        }
         if let Value::Array(list) = value {
             let index = name.parse().unwrap_or(list.len()).min(list.len());
             if index == list.len() {
