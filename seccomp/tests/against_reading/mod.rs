@@ -51,7 +51,10 @@ pub fn compare(section: &Value, policy: &Policy, program: &[Instruction]) -> u64
     compared
 }
 
-const PLAIN: [[u64; 6]; 3] = [[0; 6], [u64::MAX; 6], [1, 2, 3, 4, 5, 6]];
+/// For numbers that no rule looks into.
+const PLAIN: [[u64; 6]; 2] = [[0; 6], [u64::MAX; 6]];
+/// Sets of arguments with several edges at once.
+const COMBINATIONS: usize = 300;
 
 /// Every number of every architecture of the native kernel, named by the policy or not, and of a foreign one.
 fn calls(policy: &Policy) -> BTreeSet<(u32, u32)> {
@@ -96,7 +99,7 @@ fn tested_numbers(section: &Value, policy: &Policy) -> BTreeSet<(u32, u32)> {
     numbers
 }
 
-/// Sets of arguments at the edges of every value of the section: each argument alone, and pairs of them.
+/// Sets of arguments at the edges of every value of the section: each argument alone, and combinations.
 fn arguments(section: &Value) -> Vec<[u64; 6]> {
     let mut edges: [BTreeSet<u64>; 6] = Default::default();
     for edges in &mut edges {
@@ -119,14 +122,21 @@ fn arguments(section: &Value) -> Vec<[u64; 6]> {
         }
     }
     let mut sets = BTreeSet::new();
-    for (first, second) in (0..6).flat_map(|first| (0..6).map(move |second| (first, second))) {
-        for a in &edges[first] {
-            for b in edges[second].iter().take(12) {
-                let mut args = [0; 6];
-                (args[second], args[first]) = (*b, *a);
-                sets.insert(args);
-            }
+    for (at, edges) in edges.iter().enumerate() {
+        for (edge, others) in edges.iter().flat_map(|edge| [(*edge, 0), (*edge, u64::MAX)]) {
+            let mut args = [others; 6];
+            args[at] = edge;
+            sets.insert(args);
         }
+    }
+    // Combinations, drawn by a fixed sequence so that a failure comes again.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..COMBINATIONS {
+        sets.insert(std::array::from_fn(|at| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let pick = (state >> 33) as usize % edges[at].len();
+            edges[at].iter().nth(pick).copied().unwrap_or(0)
+        }));
     }
     sets.into_iter().collect()
 }
