@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 pub mod arch;
 mod assemble;
+pub mod cache;
 mod compile;
 pub mod explain;
 mod parse;
