@@ -183,6 +183,24 @@ impl Arch {
         ScmpSyscall::from(i32::try_from(nr).ok()?).get_name_by_arch(self.library()).ok()
     }
 
+    /// Name of a call; for socketcall and ipc that of the function the first argument selects.
+    pub fn name_of_call(self, nr: u32, first_argument: u64) -> Option<String> {
+        let name = self.name_of(nr)?;
+        // socketcall 1 is the pseudo number -101, ipc 21 with whatever version is -221.
+        let function = |base: i32, mask: u64| {
+            let call = i32::try_from(first_argument & mask).ok()?;
+            ScmpSyscall::from(base.checked_sub(call)?).get_name_by_arch(self.library()).ok()
+        };
+        let function = match name.as_str() {
+            "socketcall" => function(-100, 0xffff_ffff),
+            "ipc" => function(-200, 0xffff),
+            _ => None,
+        };
+        // A function that resolves to something else is a number out of range.
+        let is_function = |function: &String| matches!(self.resolve(function), Some(Target::Multiplexed { parent, .. }) if parent == nr);
+        function.filter(is_function).or(Some(name))
+    }
+
     /// Resolves libseccomp's pseudo numbers: -101 is function 1 of socketcall, -202 function 2 of ipc.
     ///
     /// Other negative answers mean "known, but not on this architecture".
