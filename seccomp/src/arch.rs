@@ -6,6 +6,7 @@
 //! depend on the age of a library.
 
 use std::fmt;
+use std::ops::Range;
 
 use libseccomp::{ScmpArch, ScmpSyscall};
 
@@ -135,6 +136,17 @@ impl Arch {
     /// Whether a call of an unknown number reaches the filter as number 0 (s390: `setup`, from `svc 0`).
     pub fn reports_unknown_calls_as_zero(self) -> bool {
         matches!(self, Arch::S390 | Arch::S390X)
+    }
+
+    /// Numbers apart from the kernel's common tables, which do not tell how new a call or a profile is.
+    ///
+    /// x32 has its own variants of old calls from 512 on, arm five calls of its own (`set_tls` and others).
+    pub fn private_numbers(self) -> Range<u32> {
+        match self {
+            Arch::X32 => X32_BIT + 512..X32_BIT + 548,
+            Arch::Arm => 0xf_0000..0x10_0000,
+            _ => 0..0,
+        }
     }
 
     /// Whether a kernel whose own architecture is `native` can run calls of this one.

@@ -124,6 +124,8 @@ fn runs(policy: &Policy, audit: u32) -> Result<Vec<Run<'_>>, Error> {
     let mut starts = BTreeSet::from([0, 1, X32_BIT, u32::MAX]);
     for space in &spaces {
         starts.extend(space.last.iter().map(|last| last + 1));
+        let private = space.arch.private_numbers();
+        starts.extend([private.start, private.end]);
         starts.extend(space.entries.keys().flat_map(|nr| [*nr, nr + 1]));
     }
     let mut runs: Vec<Run<'_>> = Vec::new();
@@ -144,8 +146,8 @@ fn answer<'p>(policy: &Policy, spaces: &[Space<'p>], audit: u32, nr: u32) -> Ans
         let hidden = hides && spaces.iter().any(|space| space.last.is_some());
         return Answer::Return(if hidden { Action::Errno(ENOSYS) } else { Action::KillThread }.value());
     };
-    let unknown =
-        space.last.is_some_and(|last| nr > last) || (nr == 0 && space.arch.reports_unknown_calls_as_zero());
+    let above = |last| nr > last && !space.arch.private_numbers().contains(&nr);
+    let unknown = space.last.is_some_and(above) || (nr == 0 && space.arch.reports_unknown_calls_as_zero());
     let hidden = hides && space.last.is_some() && unknown;
     let otherwise = if hidden { Action::Errno(ENOSYS) } else { policy.default_action }.value();
     match space.entries.get(&nr) {
@@ -167,7 +169,7 @@ impl<'p> Space<'p> {
                     Target::Number(nr) => Some(nr),
                     Target::Multiplexed { direct, .. } => direct,
                 };
-                space.last = space.last.max(direct);
+                space.last = space.last.max(direct.filter(|nr| !arch.private_numbers().contains(nr)));
                 if is_default {
                     continue;
                 }

@@ -32,6 +32,9 @@ pub use policy::{
 };
 pub use simulate::SeccompData;
 
+/// The project's own default profile, a value for `linux.seccomp`; profiles/README.md says why it allows what it does.
+pub const DEFAULT_PROFILE: &str = include_str!("../profiles/default.json");
+
 /// Architecture names a profile may use: those the linked libseccomp resolves names for.
 pub static ARCHITECTURES: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| Arch::ALL.into_iter().filter(|arch| arch.is_in_library()).map(Arch::name).collect());

@@ -149,11 +149,14 @@ fn an_entry_under_the_name_of_another_is_ignored() {
     check(&directory.cache(), &numbered(2), false);
 }
 
+/// Puts something else in the place of an entry; the second path is a free one elsewhere.
+type Plant = fn(&Path, &Path);
+
 #[test]
 fn entries_that_others_could_have_made_are_ignored() {
     let directory = Directory::new("foreign");
     let elsewhere = Directory::new("foreign-elsewhere");
-    let plant: [(&str, fn(&Path, &Path)); 5] = [
+    let plant: [(&str, Plant); 5] = [
         ("mode", |entry, _| fs::set_permissions(entry, PermissionsExt::from_mode(0o644)).expect("chmod")),
         ("symbolic link", |entry, other| {
             fs::rename(entry, other).expect("moved");
