@@ -19,6 +19,6 @@ shift
     mount -o remount,bind,ro "$target"
 done
 mount -t tmpfs -o mode=755 work "$WORK"
-cp -a /etc "$WORK/.etc"
-mount --bind "$WORK/.etc" /etc
+cp -a /etc "$WORK/etc"
+mount --bind "$WORK/etc" /etc
 exec "$@"

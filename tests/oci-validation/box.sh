@@ -17,9 +17,15 @@ suite_cgroups() {
         -regex '.*/(cgrouptest|testdir|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(/.*)?'
 }
 
-mkdir -m 700 "$WORK"/{state,bundles}
-# The suite calls the runtime by one word, so the state directory goes into a script.
-printf '#!/bin/sh\nexec %q --root %q "$@"\n' "$runtime" "$WORK/state" >"$WORK/runtime"
+mkdir "$WORK"/{state,bundles}
+# The suite calls the runtime by one word, so the state directory goes into a script. It sends signals as soon as
+# start returns, when the shell in the container may not have reached its `trap` yet, and pid 1 of a container
+# loses a signal that it does not handle; so kill waits a little.
+cat >"$WORK/runtime" <<SCRIPT
+#!/bin/sh
+[ "\$1" != kill ] || sleep 0.3
+exec $(printf %q "$runtime") --root "$WORK/state" "\$@"
+SCRIPT
 chmod 755 "$WORK/runtime"
 
 before=$(suite_cgroups)

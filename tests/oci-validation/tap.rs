@@ -28,6 +28,9 @@ pub enum Outcome {
     Todo,
 }
 
+/// What a stream that was cut short is reported as.
+pub const NO_PLAN: &str = "the output ends without a plan";
+
 /// Reads the standard output of one program. Violations of the protocol become failed points.
 pub fn read(output: &str) -> Vec<Point> {
     let mut points = Vec::new();
@@ -74,7 +77,7 @@ impl Stream {
             Some(planned) if planned != self.seen => {
                 points.push(failed(format!("{planned} points planned, {} written", self.seen)));
             }
-            None if self.open => points.push(failed("the output ends without a plan".to_owned())),
+            None if self.open => points.push(failed(NO_PLAN.to_owned())),
             _ => {}
         }
     }
