@@ -62,9 +62,11 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
 
 .PHONY: bench
-bench: build ## measure teu beside every other runtime found; never a gate
-	@tests/env/apt.sh busybox-static python3 strace
-	@tests/env/view.sh v2 benches/bench.py $(TEU)
+bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"
+	@tests/env/apt.sh busybox-static python3 strace time
+	@peers=$$(tests/env/peers.sh) || echo "the newest crun and runc could not be had" >&2; \
+		tests/env/view.sh $(or $(VIEW),v2) tests/env/guard.sh \
+		benches/bench.py $(BENCH) $(TEU) $${peers:+$$peers/crun $$peers/runc}
 
 .PHONY: deny
 deny: ## licences, sources and versions of the dependencies
