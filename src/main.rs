@@ -1,2 +1,101 @@
-//! The `teu` command.
-fn main() {}
+//! The `teu` command: entry, dispatch, and the only place that prints an error and picks the exit status.
+
+use std::ffi::OsString;
+use std::process::exit;
+
+use teu::cli::{self, CommandLine, Stopped};
+use teu::error::{Error, Result};
+use teu::log::{self, Format, Settings};
+use teu::sys::{fd, process, self_exe};
+use teu::{commands, error::Kind};
+
+/// Commands whose process, or a child of it, enters a container.
+const ENTERING: [&str; 3] = ["create", "run", "exec"];
+
+fn main() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Err(error) = guard(&arguments) {
+        fail("", error, 1);
+    }
+    match cli::parse(cli::normalize(arguments.iter().cloned())) {
+        Ok(line) => exit(run(line)),
+        Err(Stopped::Help(text)) => {
+            print!("{text}");
+            exit(0)
+        }
+        Err(Stopped::Wrong(error)) => {
+            // The log that the caller reads must have its line even when the rest is not understood.
+            open_log_of(&arguments);
+            fail("", error, 1)
+        }
+    }
+}
+
+/// What must come before everything else: no missing stream, no foreign privilege, no writable executable, no
+/// descriptor that leaks.
+fn guard(arguments: &[OsString]) -> Result<()> {
+    fd::open_missing_stdio().map_err(|e| Error::kernel("open /dev/null", "open(2)", e))?;
+    if process::is_set_user_id() {
+        return Err(Error::new(
+            Kind::Usage,
+            "teu must not be installed with set-user-id or file capabilities",
+        ));
+    }
+    let enters = arguments.iter().skip(1).any(|argument| ENTERING.iter().any(|verb| argument == verb));
+    if enters {
+        self_exe::seal().map_err(|e| Error::kernel("protect the own executable", "execveat(2)", e))?;
+    }
+    fd::close_range_on_exec(3).map_err(|e| {
+        Error::kernel("mark inherited descriptors", "close_range(2)", e).hint("Linux 5.12 or later is needed")
+    })
+}
+
+fn run(line: CommandLine) -> i32 {
+    let global = &line.global;
+    let opened = global.log_format().and_then(|format| {
+        log::open(Settings { file: global.log.clone(), format, debug: global.debug_level() })
+    });
+    if let Err(error) = opened {
+        fail("", error, 1);
+    }
+    let (context, done) = match line.verb {
+        _ if global.version => (String::new(), commands::print_version()),
+        Some(verb) => (commands::name_of(&verb), commands::execute(global, verb)),
+        None => (String::new(), Err(Error::usage("a command is missing").hint("`teu --help` lists them"))),
+    };
+    match done {
+        Ok(status) => {
+            log::flush_warnings();
+            status
+        }
+        Err(error) => fail(&context, error, 1),
+    }
+}
+
+/// Tells an error once to the log and once to standard error, and ends.
+fn fail(context: &str, error: Error, status: i32) -> ! {
+    let text = match context {
+        "" => format!("teu: {error}"),
+        context => format!("teu: {context}: {error}"),
+    };
+    log::error(&text);
+    eprintln!("{text}");
+    exit(status)
+}
+
+/// Finds `--log` and `--log-format` without a parser.
+fn open_log_of(arguments: &[OsString]) {
+    let words: Vec<String> = cli::normalize(arguments.iter().cloned())
+        .into_iter()
+        .filter_map(|argument| argument.into_string().ok())
+        .collect();
+    let value = |name: &str| {
+        words.iter().enumerate().rev().find_map(|(index, word)| match word.strip_prefix(name) {
+            Some("") => words.get(index + 1).cloned(),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        })
+    };
+    let format = if value("--log-format").as_deref() == Some("json") { Format::Json } else { Format::Text };
+    let _ = log::open(Settings { file: value("--log").map(Into::into), format, debug: false });
+}

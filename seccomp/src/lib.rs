@@ -1,2 +1,40 @@
 //! OCI seccomp profiles to BPF programs.
+//!
+//! A profile, the JSON value of `linux.seccomp`, becomes a checked [`Policy`] and then a [`Program`] for seccomp(2).
+//! What a policy means for one call is written down once, in [`explain`], and programs are tested against it with
+//! a simulator of the kernel's machine, [`simulate`].
+//!
+//! The crate loads nothing, needs no privileges and has no unsafe code. libseccomp supplies system call names;
+//! the program is written here. docs/seccomp.md says why.
 #![forbid(unsafe_code)]
+
+use std::sync::LazyLock;
+
+pub mod arch;
+mod assemble;
+mod compile;
+pub mod explain;
+mod parse;
+mod policy;
+pub mod simulate;
+pub mod tables;
+mod warn;
+
+pub use arch::Arch;
+pub use compile::{Instruction, Program, compile};
+pub use explain::{Decision, Reason, explain};
+pub use policy::{
+    ACTIONS, Action, Condition, Error, FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV,
+    FLAGS, OPERATORS, Operator, Policy, Warning,
+};
+pub use simulate::SeccompData;
+
+/// Architecture names a profile may use: those the linked libseccomp resolves names for.
+pub static ARCHITECTURES: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| Arch::ALL.into_iter().filter(|arch| arch.is_in_library()).map(Arch::name).collect());
+
+/// Version of the linked libseccomp: major, minor, micro.
+pub fn library_version() -> (u32, u32, u32) {
+    libseccomp::ScmpVersion::current()
+        .map_or((0, 0, 0), |version| (version.major, version.minor, version.micro))
+}

@@ -1,0 +1,105 @@
+//! Taking the cgroups of a container away, with whatever is left in them.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::dir::Dir;
+use super::process::{PATIENCE, wait_for_event};
+use super::tree::{self, Tree};
+use super::{Cgroup, open_below_root};
+use crate::error::{Errno, Error, Result};
+use crate::plan::cgroup::settings::Version;
+
+impl Cgroup {
+    /// Kills what is left and removes the cgroups, those of the container's own making first.
+    ///
+    /// A cgroup that is gone is fine. Every hierarchy is tried; the first error is returned.
+    pub fn remove(&self) -> Result<()> {
+        let mut first = None;
+        if self.dirs().any(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty())) {
+            // Refused when the command itself is inside, and then nothing may be removed either.
+            self.kill_all(Signal::SIGKILL as i32)?;
+        } else {
+            // Frozen leftovers cannot be removed from a frozen parent on some kernels, and nothing is lost.
+            let _ = self.thaw();
+        }
+        for dir in self.dirs() {
+            if let Err(error) = remove_tree(dir) {
+                first.get_or_insert(error);
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// Removes a cgroup and everything below it.
+fn remove_tree(dir: &Dir) -> Result<()> {
+    let failed = |errno| dir.error("remove the cgroup", "", "unlinkat(2)", errno);
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match try_remove(dir) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EBUSY) if Instant::now() < deadline => wait_until_empty(dir, deadline, &mut pause),
+            Err(Errno::EBUSY) => return Err(still_used(dir)),
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
+/// Waits for the next chance: the event of cgroup2, or on version 1 a moment that grows.
+fn wait_until_empty(dir: &Dir, deadline: Instant, pause: &mut Duration) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let is_populated = tree::pids(dir).is_ok_and(|pids| !pids.is_empty());
+    if dir.version() == Version::V2 && is_populated {
+        let _ = wait_for_event(dir, "populated", 0, left);
+    } else {
+        // The last task is gone from the lists but not yet from the kernel's books.
+        std::thread::sleep((*pause).min(left));
+        *pause = (*pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn try_remove(dir: &Dir) -> std::result::Result<(), Errno> {
+    let tree = Tree::read(dir)?;
+    for index in (0..tree.len()).rev() {
+        tree::present(tree.remove(index))?;
+    }
+    // The parent is looked up anew: the directory was opened by its path, and a name is needed to remove it.
+    let (Some(parent), Some(name)) =
+        (dir.path().parent(), dir.path().file_name().and_then(|name| name.to_str()))
+    else {
+        return Err(Errno::EINVAL);
+    };
+    let parent = match open_below_root(parent) {
+        // The parent may be the root of the hierarchy.
+        Err(Errno::EINVAL) => Dir::open_root(parent),
+        result => result.map(|(_, dir)| dir),
+    };
+    match tree::present(parent) {
+        Ok(Some(parent)) => tree::present(parent.remove_child(name)).map(drop),
+        Ok(None) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Names what keeps the cgroup alive.
+fn still_used(dir: &Dir) -> Error {
+    let pids = tree::pids(dir).unwrap_or_default();
+    let doing = format!("remove the cgroup {}", dir.path().display());
+    let error = Error::kernel(doing, "unlinkat(2)", Errno::EBUSY);
+    match pids.first() {
+        None => error,
+        Some(pid) => error.detail(format!("{} process(es) left, {}", pids.len(), describe(*pid))),
+    }
+}
+
+/// The number, name and state of a process.
+fn describe(pid: i32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may contain anything, also a parenthesis.
+    let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("?", |(name, _)| name);
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()).unwrap_or('?');
+    format!("pid {pid} ({name}) in state {state}")
+}

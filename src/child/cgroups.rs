@@ -1,0 +1,96 @@
+//! The mount of type `cgroup`: what the container sees of its cgroups, whatever the host has.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::error::Errno;
+use crate::parent::prepare::{CgroupView, Prepared};
+use crate::plan::Plan;
+use crate::plan::mounts::{Mount, Parameter, attr};
+use crate::plan::namespaces::flag;
+use crate::sync::{Call, Failure, In};
+use crate::sys::mount::{Change, mount_setattr, move_mount};
+use crate::sys::path;
+
+use super::mounts::{LateReadOnly, attach_at, file_system, target};
+use super::root::Root;
+
+/// Makes the mount.
+pub fn mount(
+    plan: &Plan,
+    prepared: &Prepared,
+    root: &Root,
+    mount: &Mount,
+    parameters: &[Parameter],
+    late: &mut LateReadOnly,
+) -> Result<(), Failure> {
+    let own_view = plan.namespaces.has(flag::CGROUP);
+    let attributes = mount.attributes.set | mount.recursive.set;
+    let place = target(root, mount, true, false)?;
+    match &prepared.cgroup_view {
+        CgroupView::None => Err(Failure::found("the container has no cgroup")),
+        CgroupView::V2(own) => {
+            let made = match (own_view, own) {
+                (true, own) => {
+                    match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
+                        // In a user namespace the kernel may refuse; the directory shows the same.
+                        (Err(f), Some(own))
+                            if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 =>
+                        {
+                            copy(own, attributes)?
+                        }
+                        (made, _) => made?,
+                    }
+                }
+                (false, _) => file_system(c"cgroup2", c"cgroup", parameters, None, attributes)?,
+            };
+            move_mount(made.as_fd(), place.as_fd()).call(Call::MoveMount)
+        }
+        CgroupView::V1(hierarchies) => {
+            let fixed = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+            let mode = [Parameter::String(c"mode".to_owned(), c"755".to_owned())];
+            let cover = file_system(c"tmpfs", c"tmpfs", &mode, None, fixed)?;
+            for hierarchy in hierarchies {
+                path::mkdirat(cover.as_fd(), &hierarchy.name, 0o755).call(Call::Mkdirat)?;
+                for (name, to) in &hierarchy.links {
+                    match path::symlinkat(to, cover.as_fd(), name) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(errno) => return Err(Failure::of(Call::Symlinkat, errno)),
+                    }
+                }
+            }
+            move_mount(cover.as_fd(), place.as_fd()).call(Call::MoveMount)?;
+            for hierarchy in hierarchies {
+                let made = if own_view {
+                    let options = options(&hierarchy.options);
+                    file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
+                } else {
+                    copy(&hierarchy.own, attributes | fixed)?
+                };
+                attach_at(made.as_fd(), cover.as_fd(), &hierarchy.name)?;
+            }
+            if attributes & attr::RDONLY != 0 {
+                late.push(cover);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The container's own directory, which the parent has copied as a detached mount.
+fn copy(own: &OwnedFd, attributes: u64) -> Result<OwnedFd, Failure> {
+    let change = Change { set: attributes, ..Change::default() };
+    mount_setattr(own.as_fd(), true, change).call(Call::MountSetattr)?;
+    own.try_clone().map_err(|_| Failure::of(Call::OpenTree, Errno::EMFILE))
+}
+
+/// `cpu,cpuacct` or `name=systemd` as parameters of a file system context.
+fn options(text: &str) -> Vec<Parameter> {
+    let string = |text: &str| CString::new(text).unwrap_or_default();
+    text.split(',')
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => Parameter::String(string(key), string(value)),
+            None => Parameter::Flag(string(word)),
+        })
+        .collect()
+}

@@ -1,0 +1,130 @@
+//! Who the process becomes. The order follows capabilities(7): what a step needs is given up after it.
+
+use crate::error::Errno;
+use crate::plan::Plan;
+use crate::plan::identity::{Groups, Set};
+use crate::sync::{Call, Failure, In};
+use crate::sys::{identity, process};
+
+use super::procfs::Procfs;
+
+const CAP_SYS_ADMIN: Set = 1 << 21;
+
+/// Scheduler, I/O priority, personality, memory policy: all of them survive execve(2).
+pub fn schedule(plan: &Plan) -> Result<(), Failure> {
+    if let Some(attributes) = &plan.process.scheduler {
+        process::set_scheduler(attributes).call(Call::SchedSetattr)?;
+    }
+    if let Some((class, level)) = plan.process.io_priority {
+        process::set_io_priority(class, level).call(Call::IoprioSet)?;
+    }
+    // Without a request the flags that the caller runs with, such as no address randomization, are cleared.
+    process::personality(plan.security.personality.unwrap_or(0)).call(Call::Personality)?;
+    if let Some(policy) = &plan.security.memory_policy {
+        process::set_memory_policy(policy.mode, &policy.nodes).call(Call::SetMempolicy)?;
+    }
+    Ok(())
+}
+
+/// Labels that take effect with execve(2), written through the private procfs while still privileged.
+pub fn label(plan: &Plan, procfs: Option<&Procfs>) -> Result<(), Failure> {
+    let Some(procfs) = procfs else { return Ok(()) };
+    if let Some(profile) = &plan.security.apparmor {
+        let mut command = b"exec ".to_vec();
+        command.extend_from_slice(profile.to_bytes());
+        let written = match procfs.write(c"thread-self/attr/apparmor/exec", &command) {
+            // Before Linux 5.8 there was one directory for all modules.
+            Err(failure) if failure.errno == Errno::ENOENT as i32 && failure.call == Call::Openat => {
+                procfs.write(c"thread-self/attr/exec", &command)
+            }
+            other => other,
+        };
+        written?;
+    }
+    if let Some(label) = &plan.security.selinux {
+        procfs.write(c"thread-self/attr/exec", label.to_bytes())?;
+    }
+    Ok(())
+}
+
+/// Bounding set, groups, ids, capabilities. CAP_SYS_ADMIN stays for a moment when the filter still needs it.
+pub fn assume(plan: &Plan, keep_for_filter: bool) -> Result<(), Failure> {
+    let wanted = &plan.identity;
+    let sets = &wanted.capabilities;
+    for capability in 0..=wanted.last_capability {
+        if sets.bounding & (1 << capability) == 0 {
+            match identity::drop_from_bounding_set(capability) {
+                Ok(()) => {}
+                // Without CAP_SETPCAP nothing can be dropped, which matters only where it is in the set.
+                Err(Errno::EPERM) if identity::is_in_bounding_set(capability) == Ok(false) => {}
+                Err(errno) => return Err(Failure::of(Call::Prctl, errno)),
+            }
+        }
+    }
+    if identity::secure_bits().call(Call::Prctl)? != 0 {
+        return Err(Failure::found("securebits are set, capabilities would not behave as configured"));
+    }
+    identity::keep_capabilities(true).call(Call::Prctl)?;
+    own_stdio(wanted.uid)?;
+    if let Groups::Set(groups) = &wanted.groups {
+        match identity::set_groups(groups) {
+            Ok(()) => {}
+            // setgroups(2) is denied in the user namespace of an unprivileged user; none were asked for.
+            Err(Errno::EPERM) if groups.is_empty() && plan.namespaces.has_user() => {}
+            Err(errno) => return Err(Failure::of(Call::Setgroups, errno)),
+        }
+    }
+    identity::set_gid(wanted.gid).call(Call::Setresgid)?;
+    identity::set_uid(wanted.uid).call(Call::Setresuid)?;
+    if identity::ids() != ([wanted.uid; 3], [wanted.gid; 3]) {
+        return Err(Failure::found("the ids are not those that were set"));
+    }
+    identity::keep_capabilities(false).call(Call::Prctl)?;
+    // A change of ids has cleared both.
+    process::set_dumpable(false).call(Call::Prctl)?;
+    process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
+    let kept = if keep_for_filter { CAP_SYS_ADMIN } else { 0 };
+    identity::set_capabilities(sets.effective | kept, sets.permitted | kept, sets.inheritable)
+        .call(Call::Capset)?;
+    identity::clear_ambient_set().call(Call::Prctl)?;
+    for capability in (0..=wanted.last_capability).filter(|c| sets.ambient & (1 << c) != 0) {
+        identity::raise_ambient(capability).call(Call::Prctl)?;
+    }
+    Ok(())
+}
+
+/// The streams belong to the user of the container, so that /dev/stderr can be opened again.
+fn own_stdio(uid: u32) -> Result<(), Failure> {
+    use crate::sys::{fd, path, tty};
+    for number in 0..=2 {
+        let stream = fd::stdio(number);
+        let Ok(stat) = path::stat_fd(stream) else { continue };
+        let is_pipe = stat.kind() == libc::S_IFIFO;
+        if stat.uid == uid || !(is_pipe || tty::is_terminal(stream)) {
+            continue;
+        }
+        match path::chown_fd(stream, uid, u32::MAX) {
+            Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => {}
+            Err(errno) => return Err(Failure::of(Call::Chown, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// PR_SET_NO_NEW_PRIVS, when the plan says so.
+pub fn forbid_new_privileges(plan: &Plan) -> Result<(), Failure> {
+    if plan.identity.no_new_privileges {
+        identity::set_no_new_privileges().call(Call::Prctl)?;
+    }
+    Ok(())
+}
+
+/// After the filter: exactly the capabilities of the plan.
+pub fn drop_last_privilege(plan: &Plan) -> Result<(), Failure> {
+    let needs = plan.security.seccomp.is_some() && !plan.identity.no_new_privileges;
+    if !needs {
+        return Ok(());
+    }
+    let sets = &plan.identity.capabilities;
+    identity::set_capabilities(sets.effective, sets.permitted, sets.inheritable).call(Call::Capset)
+}

@@ -1,0 +1,144 @@
+//! Joins and makes the namespaces that the clone did not.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::error::Errno;
+use crate::parent::prepare::Prepared;
+use crate::plan::Plan;
+use crate::plan::namespaces::flag;
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
+use crate::sys::{clone, identity, path, process};
+
+use super::procfs::Procfs;
+
+/// Enters everything but the time namespace.
+pub fn enter(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
+    let namespaces = &plan.namespaces;
+    if !namespaces.stage {
+        for (index, join) in namespaces.joined.iter().enumerate() {
+            // The parent joined the pid namespace around the clone; the cgroup namespace comes last.
+            if join.flag & (flag::PID | flag::CGROUP) == 0 {
+                clone::setns(prepared.namespaces[index].as_fd(), join.flag)
+                    .call(Call::Setns)
+                    .item(Phase::Namespaces, index)?;
+            }
+        }
+    }
+    if namespaces.join_of(flag::MOUNT).is_some() {
+        return_to_rootfs(prepared).during(Phase::Rootfs)?;
+    }
+    if namespaces.has_user() {
+        become_root().during(Phase::Namespaces)?;
+    }
+    for (index, join) in namespaces.joined.iter().enumerate().filter(|(_, join)| join.flag == flag::CGROUP) {
+        clone::setns(prepared.namespaces[index].as_fd(), join.flag)
+            .call(Call::Setns)
+            .item(Phase::Namespaces, index)?;
+    }
+    if namespaces.unshared & flag::CGROUP != 0 {
+        clone::unshare(flag::CGROUP).call(Call::Unshare).during(Phase::Namespaces)?;
+    }
+    Ok(())
+}
+
+/// Joining a mount namespace moves the working directory to its root, so the way back is by path: this process
+/// is still on the host's side of the configuration, no container has run.
+fn return_to_rootfs(prepared: &Prepared) -> Result<(), Failure> {
+    let rootfs = path::open_host_path(&prepared.rootfs_path, libc::O_DIRECTORY)
+        .call(Call::Openat)
+        .map_err(|failure| failure.with(prepared.rootfs_path.to_bytes()))?;
+    path::fchdir(rootfs.as_fd()).call(Call::Chdir)
+}
+
+/// In a user namespace everything that follows is done as its root.
+fn become_root() -> Result<(), Failure> {
+    identity::set_gid(0).call(Call::Setresgid)?;
+    match identity::set_groups(&[]) {
+        // setgroups(2) is denied in the namespace of an unprivileged user.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(Failure::of(Call::Setgroups, errno)),
+    }
+    identity::set_uid(0).call(Call::Setresuid)?;
+    // A change of ids clears both.
+    process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
+    process::set_dumpable(false).call(Call::Prctl)
+}
+
+/// Makes the time namespace, has its offsets written, and enters it.
+///
+/// unshare(2) only affects children; entering one's own `time_for_children` makes a fork unnecessary.
+pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> Result<(), Failure> {
+    if plan.namespaces.unshared & flag::TIME == 0 {
+        return Ok(());
+    }
+    let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
+    clone::unshare(flag::TIME).call(Call::Unshare)?;
+    if plan.namespaces.time_offsets.is_some() {
+        // The parent needs to open a file of this process.
+        process::set_dumpable(true).call(Call::Prctl)?;
+        FromChild::TimeOffsets.send(parent, None).call(Call::Send)?;
+        wait_for_go(parent).call(Call::Receive)?;
+        process::set_dumpable(false).call(Call::Prctl)?;
+    }
+    let own = procfs.open_link(c"thread-self/ns/time_for_children")?;
+    clone::setns(own.as_fd(), flag::TIME).call(Call::Setns)
+}
+
+/// The process in between: joins what must be joined first, clones the init process as its sibling, and ends.
+pub mod stage {
+    use super::*;
+    use crate::sys::clone::{Parentage, Side, clone_child, exit_now};
+
+    /// Returns in the init process only.
+    pub fn pass(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) {
+        let failure = match joined_and_cloned(plan, prepared, parent) {
+            Ok(true) => return,
+            Ok(false) => exit_now(0),
+            Err(failure) => failure,
+        };
+        let _ = FromChild::Failure(failure).send(parent, None);
+        exit_now(255)
+    }
+
+    fn joined_and_cloned(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<bool, Failure> {
+        let namespaces = &plan.namespaces;
+        let outer = namespaces.joined.iter().enumerate();
+        let mut left: Vec<usize> = Vec::new();
+        // Some namespaces belong to the outer user namespace, some to the one that is joined: what cannot be
+        // joined before is tried again after.
+        for (index, join) in outer {
+            if join.flag & (flag::PID | flag::CGROUP | flag::USER) != 0 {
+                continue;
+            }
+            match clone::setns(prepared.namespaces[index].as_fd(), join.flag) {
+                Ok(()) => {}
+                Err(Errno::EPERM) => left.push(index),
+                Err(errno) => return Err(Failure::of(Call::Setns, errno)).item(Phase::Namespaces, index),
+            }
+        }
+        if let Some(index) = namespaces.joined.iter().position(|join| join.flag == flag::USER) {
+            clone::setns(prepared.namespaces[index].as_fd(), flag::USER)
+                .call(Call::Setns)
+                .item(Phase::Namespaces, index)?;
+        }
+        for index in left {
+            clone::setns(prepared.namespaces[index].as_fd(), namespaces.joined[index].flag)
+                .call(Call::Setns)
+                .item(Phase::Namespaces, index)?;
+        }
+        let cgroup = prepared.cgroup_fd();
+        match clone_child(namespaces.cloned, cgroup, Parentage::MyParents)
+            .call(Call::Clone)
+            .during(Phase::Namespaces)?
+        {
+            Side::Child => Ok(true),
+            Side::Parent(init) => {
+                FromChild::Cloned
+                    .send(parent, Some(init.pidfd.as_fd()))
+                    .call(Call::Send)
+                    .during(Phase::Namespaces)?;
+                Ok(false)
+            }
+        }
+    }
+}

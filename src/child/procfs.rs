@@ -1,0 +1,79 @@
+//! A procfs of this process's own, which nothing can be mounted over.
+//!
+//! Labels and kernel parameters are written through it. It is made after the pid namespace, is attached nowhere,
+//! and is closed before the identity changes. CVE-2019-16884, CVE-2025-52881.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::error::Errno;
+use crate::plan::Plan;
+use crate::plan::mounts::Kind;
+use crate::plan::namespaces::flag;
+use crate::sync::{Call, Failure, In};
+use crate::sys::fd;
+use crate::sys::mount::{attr, fsconfig_create, fsmount, fsopen};
+use crate::sys::path::{self, resolve};
+
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const PROC_ROOT_INODE: u64 = 1;
+
+/// The detached mount.
+pub struct Procfs {
+    fd: OwnedFd,
+    mount_id: u64,
+}
+
+impl Procfs {
+    /// Makes one when the plan needs it.
+    pub fn for_plan(plan: &Plan) -> Result<Option<Procfs>, Failure> {
+        let copies = plan.mounts.iter().any(|m| matches!(m.kind, Kind::FileSystem { copy_up: true, .. }));
+        let needed = !plan.sysctls.is_empty()
+            || plan.security.apparmor.is_some()
+            || plan.security.selinux.is_some()
+            || plan.namespaces.unshared & flag::TIME != 0
+            || plan.process.home == crate::plan::process::Home::Lookup
+            || copies;
+        if needed { Procfs::new().map(Some) } else { Ok(None) }
+    }
+
+    fn new() -> Result<Procfs, Failure> {
+        let context = fsopen(c"proc").call(Call::Fsopen)?;
+        fsconfig_create(context.as_fd()).call(Call::Fsconfig)?;
+        let fd = fsmount(context.as_fd(), attr::NOSUID | attr::NODEV | attr::NOEXEC).call(Call::Fsmount)?;
+        let stat = path::stat_fd(fd.as_fd()).call(Call::Statx)?;
+        let magic = path::file_system(fd.as_fd()).call(Call::Statfs)?;
+        if magic != PROC_SUPER_MAGIC || stat.inode != PROC_ROOT_INODE {
+            return Err(Failure::found("the new procfs is not a procfs"));
+        }
+        Ok(Procfs { mount_id: stat.mount_id, fd })
+    }
+
+    /// Opens a file of it; magic links and other mounts are refused.
+    pub fn open(&self, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+        let flags_of_resolve = resolve::BENEATH | resolve::NO_XDEV | resolve::NO_MAGICLINKS;
+        let file = path::openat2(self.fd.as_fd(), path, flags, 0, flags_of_resolve)?;
+        let verified = path::file_system(file.as_fd())? == PROC_SUPER_MAGIC
+            && path::stat_fd(file.as_fd())?.mount_id == self.mount_id;
+        if verified { Ok(file) } else { Err(Errno::EXDEV) }
+    }
+
+    /// Opens what a magic link of it leads to, such as a namespace.
+    pub fn open_link(&self, path: &CStr) -> Result<OwnedFd, Failure> {
+        path::openat2(self.fd.as_fd(), path, libc::O_RDONLY, 0, 0).call(Call::Openat)
+    }
+
+    /// Opens the file behind an O_PATH descriptor for reading.
+    pub fn reopen(&self, file: impl AsFd, flags: i32) -> Result<OwnedFd, Errno> {
+        use std::os::fd::AsRawFd;
+        let path = format!("thread-self/fd/{}\0", file.as_fd().as_raw_fd());
+        let path = CStr::from_bytes_with_nul(path.as_bytes()).map_err(|_| Errno::EINVAL)?;
+        path::openat2(self.fd.as_fd(), path, flags, 0, 0)
+    }
+
+    /// Writes a value with one write(2).
+    pub fn write(&self, path: &CStr, value: &[u8]) -> Result<(), Failure> {
+        let file = self.open(path, libc::O_WRONLY).call(Call::Openat).map_err(|f| f.with(path.to_bytes()))?;
+        fd::write_once(file.as_fd(), value).call(Call::Write).map_err(|f| f.with(path.to_bytes()))
+    }
+}

@@ -1,0 +1,110 @@
+//! One file for each verb: the story in a dozen lines, made of the other modules.
+#![forbid(unsafe_code)]
+
+mod create;
+mod delete;
+mod features;
+mod kill;
+mod list;
+mod plan;
+mod run;
+mod setup;
+mod signals;
+mod spec;
+mod start;
+mod state;
+mod version;
+
+use std::path::PathBuf;
+
+use crate::cli::{Global, Verb};
+use crate::error::{Error, Result};
+use crate::state::Root;
+
+/// Does what the command line says. Returns the exit status.
+pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
+    match verb {
+        Verb::Create(args) => create::create(global, &args),
+        Verb::Start(args) => start::start(global, &args.id),
+        Verb::Run(args) => run::run(global, &args),
+        Verb::State(args) => state::state(global, &args.id),
+        Verb::Kill(args) => kill::kill(global, &args),
+        Verb::Delete(args) => delete::delete(global, &args),
+        Verb::List(args) => list::list(global, &args),
+        Verb::Plan(args) => plan::plan(global, &args),
+        Verb::Spec(args) => spec::spec(&args),
+        Verb::Features => features::features(),
+        Verb::Version => version::version(),
+    }
+}
+
+/// Prints the version, for the option.
+pub fn print_version() -> Result<i32> {
+    version::version()
+}
+
+/// The verb and the container of a command, in front of its errors.
+pub fn name_of(verb: &Verb) -> String {
+    match verb {
+        Verb::Create(args) => format!("create {}", args.id),
+        Verb::Start(args) => format!("start {}", args.id),
+        Verb::Run(args) => format!("run {}", args.create.id),
+        Verb::State(args) => format!("state {}", args.id),
+        Verb::Kill(args) => format!("kill {}", args.id),
+        Verb::Delete(args) => format!("delete {}", args.id),
+        Verb::List(_) => "list".to_owned(),
+        Verb::Plan(_) => "plan".to_owned(),
+        Verb::Spec(_) => "spec".to_owned(),
+        Verb::Features => "features".to_owned(),
+        Verb::Version => "version".to_owned(),
+    }
+}
+
+/// The directory of all containers.
+///
+/// The root of the host always uses /run/teu; everybody else a directory below XDG_RUNTIME_DIR.
+fn root_path(global: &Global) -> Result<PathBuf> {
+    let explicit = global.root.as_ref().filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = explicit {
+        let absolute =
+            std::path::absolute(path).map_err(|e| Error::io("find the state directory", "getcwd(2)", &e))?;
+        let clean: PathBuf = absolute.components().collect();
+        if std::fs::canonicalize(&clean).unwrap_or(clean.clone()) == std::path::Path::new("/") {
+            return Err(Error::usage("Option --root argument should not be set to /"));
+        }
+        return Ok(clean);
+    }
+    if global.root.is_some() {
+        return Err(Error::usage("Option --root argument should not be set to /"));
+    }
+    let user = crate::sys::identity::effective_uid();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let in_namespace = crate::host::in_user_namespace();
+    match (user, runtime) {
+        (0, _) if !in_namespace => Ok(PathBuf::from("/run/teu")),
+        (_, Some(dir)) => Ok(dir.join("teu")),
+        (0, None) => Ok(PathBuf::from("/run/teu")),
+        (user, None) => {
+            let dir = PathBuf::from(format!("/run/user/{user}"));
+            if dir.is_dir() {
+                return Ok(dir.join("teu"));
+            }
+            Err(Error::usage("no directory for the state of containers")
+                .hint("set XDG_RUNTIME_DIR, or pass --root DIR"))
+        }
+    }
+}
+
+/// Opens the directory of all containers for a command that needs one of them. One that is not there has none.
+fn open_root(global: &Global) -> Result<Root> {
+    let path = root_path(global)?;
+    Root::open(&path, false).map_err(|error| match error.errno() {
+        Some(crate::error::Errno::ENOENT) => crate::state::missing(),
+        _ => error,
+    })
+}
+
+/// Opens the directory of all containers, made when missing.
+fn make_root(global: &Global) -> Result<Root> {
+    Root::open(&root_path(global)?, true)
+}

@@ -1,0 +1,133 @@
+//! From a bundle to a plan: what `create`, `run` and `plan` have in common.
+
+use std::path::{Path, PathBuf};
+
+use teu_seccomp::Program;
+
+use crate::cgroup::Layout;
+use crate::cli::{Create, Global, go_bool};
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::parent::prepare::{Inputs, Passed};
+use crate::plan::{self, Plan, Request};
+use crate::state::HookLists;
+
+/// A bundle, read and planned.
+pub struct Setup {
+    /// `config.json` as it is.
+    pub bytes: Vec<u8>,
+    /// `config.json` with types.
+    pub config: Config,
+    /// The hierarchies of the host.
+    pub layout: Layout,
+    /// Facts of the host.
+    pub host: Host,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// Reads and plans. Nothing is changed.
+pub fn setup(global: &Global, bundle: &Path, mut request: Request) -> Result<Setup> {
+    let bytes = config::read(bundle)?;
+    let config = config::load(&bytes)?;
+    let layout = Layout::read()?;
+    let host = Host::read(&layout)?;
+    request.cgroup_driver = global.cgroup_driver()?;
+    let plan = plan::plan(&config, &request, &host)?;
+    Ok(Setup { bytes, config, layout, host, plan })
+}
+
+/// The bundle as an absolute path without links. The working directory by default.
+pub fn bundle(path: Option<&Path>) -> Result<PathBuf> {
+    let path = path.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::canonicalize(path).map_err(|e| {
+        Error::io(format!("open the bundle {}", path.display()), "openat2(2)", &e)
+            .hint("a bundle is a directory with a config.json; --bundle names it")
+    })
+}
+
+/// What the command line of `create` and `run` adds to the plan.
+pub fn request(args: &Create, bundle: PathBuf, detached: bool, passed: &Passed, listen_fds: u32) -> Request {
+    Request {
+        id: args.id.clone(),
+        bundle,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        console_socket: args.console_socket.is_some(),
+        detached,
+        preserve_fds: passed.count - listen_fds,
+        listen_fds,
+        ..Request::default()
+    }
+}
+
+/// The handles that the caller of teu contributes.
+pub fn inputs(setup: &Setup, args: &Create, passed: Passed) -> Result<Inputs> {
+    Ok(Inputs {
+        console_socket: absolute(args.console_socket.as_deref())?,
+        passed,
+        filter: filter(&setup.plan)?,
+    })
+}
+
+/// A path of the caller, made absolute.
+pub fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>> {
+    path.map(|path| {
+        std::path::absolute(path).map_err(|e| Error::io("find the working directory", "getcwd(2)", &e))
+    })
+    .transpose()
+}
+
+/// Descriptors of socket activation, counted only when they are meant for this process.
+pub fn listen_fds() -> u32 {
+    let variable = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match (variable("LISTEN_PID"), variable("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count,
+        _ => 0,
+    }
+}
+
+/// Compiles the filter of the plan, and refuses one that would stop the container from starting.
+fn filter(plan: &Plan) -> Result<Option<Program>> {
+    let Some(seccomp) = &plan.security.seccomp else { return Ok(None) };
+    let program = teu_seccomp::compile(&seccomp.policy)
+        .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
+    let mut needed = vec!["execve"];
+    if !plan.identity.no_new_privileges {
+        needed.push("capset");
+    }
+    let refused = program.refuses(&needed);
+    if let Some(name) = refused.first() {
+        return Err(Error::config(
+            "/linux/seccomp",
+            format!("the profile forbids {name}, which the start needs"),
+        )
+        .hint("allow it; with noNewPrivileges only execve is needed"));
+    }
+    Ok(Some(program))
+}
+
+/// Hooks of later commands, as the configuration has them.
+pub fn later_hooks(config: &Config) -> HookLists {
+    config.spec.hooks().as_ref().map_or_else(HookLists::default, |hooks| HookLists {
+        poststart: hooks.poststart().clone(),
+        poststop: hooks.poststop().clone(),
+    })
+}
+
+/// `--rootless`: does the caller lack privileges over cgroups?
+pub fn is_rootless(global: &Global, host: &Host) -> Result<bool> {
+    match global.rootless.as_str() {
+        "" => Ok(host.is_rootless()),
+        text if text.eq_ignore_ascii_case("auto") => Ok(host.is_rootless()),
+        text => go_bool(text).ok_or_else(|| Error::usage(format!("invalid value for --rootless: {text:?}"))),
+    }
+}
+
+/// Keeps the warnings of the plan for the log.
+pub fn report_warnings(plan: &Plan) {
+    for warning in &plan.warnings {
+        crate::log::warn(&format!("{} ({})", warning.text, warning.at));
+    }
+}

@@ -1,0 +1,122 @@
+//! `teu start`: opens the gate and hears whether the program could be executed.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::delete::destroy;
+use super::open_root;
+use crate::cli::Global;
+use crate::config;
+use crate::error::{Errno, Error, Kind, Result};
+use crate::host::Host;
+use crate::parent::create::{c_path, run_hook};
+use crate::parent::failure;
+use crate::plan::{self, Request};
+use crate::state::{Container, Id, Root, Status};
+use crate::sync::{Failure, FromChild, Phase, receive, send_go};
+
+/// Starts a created container.
+pub fn start(global: &Global, id: &str) -> Result<i32> {
+    let id = Id::new(id)?;
+    let root = open_root(global)?;
+    let lock = root.directory(&id)?.lock()?;
+    let container = Container::load(&root, &id)?;
+    match container.status {
+        Status::Created => {}
+        Status::Stopped => return Err(Error::state("cannot start a container that has stopped")),
+        Status::Running => return Err(Error::state("cannot start an already running container")),
+        Status::Paused => return Err(Error::state("cannot start a container in the paused state")),
+        Status::Creating => return Err(Error::state("cannot start a container that is still being created")),
+    }
+    let gate = match container.directory.connect_gate() {
+        Ok(gate) => gate,
+        // A former start was killed between the execution and its last step.
+        Err(Errno::ECONNREFUSED) => {
+            container.directory.remove_gate()?;
+            return Err(Error::state("cannot start an already running container"));
+        }
+        Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
+    };
+    send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
+    let outcome = executed(gate.as_fd());
+    container.directory.remove_gate()?;
+    match outcome {
+        Outcome::Executed => {}
+        Outcome::Failed(failure) => {
+            let error = sentence(&container, &failure);
+            // A hook that fails ends the container; a program that cannot be executed leaves a stopped one.
+            if failure.phase != Phase::Execve {
+                drop(lock);
+                return Err(undone(&root, container, error));
+            }
+            return Err(error);
+        }
+        Outcome::Gone => return Err(Error::state("the init process ended before it executed the program")),
+    }
+    poststart(&root, container)?;
+    Ok(0)
+}
+
+/// How the execution went.
+pub enum Outcome {
+    /// The program runs, or has run.
+    Executed,
+    /// It does not.
+    Failed(Failure),
+    /// The init process ended without a word.
+    Gone,
+}
+
+/// Listens until the channel closes, which execve(2) does.
+pub fn executed(channel: BorrowedFd) -> Outcome {
+    let mut about_to = false;
+    loop {
+        match receive(channel) {
+            Ok(Some((FromChild::Executing, _))) => about_to = true,
+            Ok(Some((FromChild::Failure(failure), _))) => return Outcome::Failed(failure),
+            Ok(Some(_)) | Err(_) => return Outcome::Gone,
+            Ok(None) if about_to => return Outcome::Executed,
+            Ok(None) => return Outcome::Gone,
+        }
+    }
+}
+
+/// Runs the poststart hooks. A failing one ends the container.
+pub fn poststart(root: &Root, container: Container) -> Result<()> {
+    let hooks = plan::hooks::later(&container.record.own.hooks)?.poststart;
+    let state = container.record.hook_state().with_pid("running", container.record.init_process_pid);
+    let bundle = c_path(&container.record.own.bundle)?;
+    for hook in &hooks {
+        if let Err(error) = run_hook(hook, &state, &bundle) {
+            return Err(undone(root, container, error));
+        }
+    }
+    Ok(())
+}
+
+/// Destroys the container and returns the error that made it necessary.
+pub fn undone(root: &Root, container: Container, error: Error) -> Error {
+    match destroy(root, container) {
+        Ok(()) => error,
+        Err(also) => error.detail_also(&format!("and the clean-up is incomplete: {also}")),
+    }
+}
+
+/// The sentence of a failure. The plan is made again, from the configuration that the container was created with.
+fn sentence(container: &Container, failure: &Failure) -> Error {
+    let again = || -> Result<Error> {
+        let bytes = container.directory.load_config()?.unwrap_or_default();
+        let config = config::load(&bytes)?;
+        let host = Host::read(&crate::cgroup::Layout::read()?)?;
+        let request = Request {
+            id: container.record.id.clone(),
+            bundle: container.record.own.bundle.clone(),
+            console_socket: config.spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false)),
+            ..Request::default()
+        };
+        Ok(failure::error(&plan::plan(&config, &request, &host)?, failure))
+    };
+    again().unwrap_or_else(|_| {
+        Error::new(Kind::Kernel, failure.phase.text())
+            .call(failure.call.text(), Errno::from_raw(failure.errno))
+    })
+}

@@ -1,0 +1,130 @@
+//! Takes out of the document what the types of the `oci-spec` crate would read wrongly.
+//!
+//! Each case is a trap of that crate, pinned by a test: should the crate change, the test says so.
+
+use serde_json::{Map, Value, json};
+use teu_seccomp::Policy;
+
+use super::process::Extras;
+use super::{Warning, typed};
+use crate::error::{Error, Result};
+
+/// What was taken out.
+pub struct Repaired {
+    pub process: Extras,
+    pub seccomp: Option<Policy>,
+}
+
+pub fn repair(document: &mut Value, warnings: &mut Vec<Warning>) -> Result<Repaired> {
+    // The crate reads a missing version as "".
+    if document.get("ociVersion").is_none() {
+        return Err(Error::config("/ociVersion", "the version of the specification is missing")
+            .hint("add \"ociVersion\": \"1.3.0\""));
+    }
+    if let Some(Value::Object(root)) = document.get_mut("root")
+        && !root.contains_key("path")
+    {
+        return Err(Error::config("/root/path", "the path of the root file system is missing"));
+    }
+    let process = match document.get_mut("process") {
+        Some(value) => process(value, "/process", warnings)?,
+        None => Extras::default(),
+    };
+    let seccomp = match document.get_mut("linux").and_then(Value::as_object_mut) {
+        Some(linux) => linux_section(linux, warnings)?,
+        None => None,
+    };
+    Ok(Repaired { process, seccomp })
+}
+
+/// The traps within a `process` object at pointer `base`.
+pub fn process(value: &mut Value, base: &str, warnings: &mut Vec<Warning>) -> Result<Extras> {
+    let Some(process) = value.as_object_mut() else {
+        return Ok(Extras::default()); // the wrong type is reported when the document gets its types
+    };
+    // The crate wants a user; the specification makes every member of it default to 0.
+    process.entry("user").or_insert_with(|| json!({}));
+    if let Some(user) = process.get_mut("user").and_then(Value::as_object_mut) {
+        user.entry("uid").or_insert(0.into());
+        user.entry("gid").or_insert(0.into());
+    }
+    if !process.contains_key("cwd") {
+        return Err(Error::config(format!("{base}/cwd"), "Cwd property must not be empty"));
+    }
+    // The crate defaults a missing class to best effort and a missing priority to 0.
+    if let Some(Value::Object(priority)) = process.get("ioPriority") {
+        require(priority, &["class", "priority"], &format!("{base}/ioPriority"))?;
+    }
+    if let Some(Value::Object(size)) = process.get("consoleSize") {
+        require(size, &["height", "width"], &format!("{base}/consoleSize"))?;
+    }
+    let mut extras = Extras::default();
+    // The crate fails on unknown names and accepts other spellings.
+    if let Some(capabilities) = process.remove("capabilities") {
+        extras.capabilities = Some(typed(capabilities, &format!("{base}/capabilities"))?);
+    }
+    // The crate spells the flags differently from the specification.
+    if let Some(scheduler) = process.remove("scheduler") {
+        extras.scheduler = Some(typed(scheduler, &format!("{base}/scheduler"))?);
+    }
+    // The crate refuses lists that the specification permits.
+    if let Some(affinity) = process.remove("execCPUAffinity") {
+        extras.exec_cpu_affinity = Some(typed(affinity, &format!("{base}/execCPUAffinity"))?);
+    }
+    if process.get("rlimits").is_some_and(|v| v.as_array().is_some_and(Vec::is_empty)) {
+        process.remove("rlimits");
+    }
+    for name in ["commandLine"] {
+        if process.remove(name).is_some() {
+            warnings.push(Warning::new(format!("{base}/{name}"), "only meaningful on Windows, ignored"));
+        }
+    }
+    Ok(extras)
+}
+
+fn linux_section(linux: &mut Map<String, Value>, warnings: &mut Vec<Warning>) -> Result<Option<Policy>> {
+    // The crate reads missing numbers of a device as 0.
+    if let Some(Value::Array(devices)) = linux.get("devices") {
+        for (index, device) in devices.iter().enumerate().filter_map(|(i, d)| Some((i, d.as_object()?))) {
+            if device.get("type").and_then(Value::as_str) != Some("p") {
+                require(device, &["type", "major", "minor"], &format!("/linux/devices/{index}"))?;
+            }
+        }
+    }
+    if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
+        // The crate reads a missing limit as 0, which would mean "no process at all".
+        if resources.get("pids").is_some_and(|pids| pids.is_object() && pids.get("limit").is_none()) {
+            resources.remove("pids");
+        }
+    }
+    if let Some(rdt) = linux.get_mut("intelRdt").and_then(Value::as_object_mut) {
+        for name in ["enableCMT", "enableMBM"] {
+            if rdt.remove(name).is_some() {
+                warnings.push(Warning::new(
+                    format!("/linux/intelRdt/{name}"),
+                    "removed from the specification in 1.3.0, ignored",
+                ));
+            }
+        }
+    }
+    for name in ["uidMappings", "gidMappings"] {
+        if let Some(Value::Array(lines)) = linux.get(name) {
+            for (index, line) in lines.iter().enumerate().filter_map(|(i, l)| Some((i, l.as_object()?))) {
+                require(line, &["containerID", "hostID", "size"], &format!("/linux/{name}/{index}"))?;
+            }
+        }
+    }
+    let Some(seccomp) = linux.remove("seccomp") else {
+        return Ok(None);
+    };
+    let policy = Policy::from_value(&seccomp)
+        .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
+    Ok(policy)
+}
+
+fn require(object: &Map<String, Value>, names: &[&str], base: &str) -> Result<()> {
+    match names.iter().find(|name| !object.contains_key(**name)) {
+        Some(name) => Err(Error::config(format!("{base}/{name}"), format!("\"{name}\" is missing"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,265 @@
+//! JSON to a value, strictly: no duplicate keys, no oversized lists, `null` members as if absent.
+//!
+//! Go's decoder takes the last of two equal keys and ignores case, so a document can mean one thing to an engine
+//! and another to us. Duplicates are therefore refused, and keys that differ from a known one only in case are
+//! reported.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+
+use super::Warning;
+use crate::error::{Error, Result};
+
+/// The longest list or object that is accepted, in elements.
+const MOST_ELEMENTS: usize = 65_536;
+
+/// Parses a document whose top is an object.
+pub fn parse(bytes: &[u8]) -> Result<Value> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let parsed = Strict::deserialize(tracked);
+    let value = match parsed {
+        Ok(Strict(value)) => value,
+        Err(error) => {
+            return Err(Error::config(
+                pointer("", &track.path()),
+                format!("config.json is not valid: {error}"),
+            ));
+        }
+    };
+    json.end().map_err(|e| Error::config("", format!("config.json is not valid: {e}")))?;
+    if !value.is_object() {
+        return Err(Error::config("", "config.json is not valid: the top must be an object"));
+    }
+    Ok(value)
+}
+
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Strict, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> DeserializeSeed<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> std::result::Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element_seed(StrictVisitor)? {
+            if list.len() >= MOST_ELEMENTS {
+                return Err(A::Error::custom(format!("a list has more than {MOST_ELEMENTS} elements")));
+            }
+            list.push(element);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Value, A::Error> {
+        let mut object = Map::new();
+        let mut nulls: Vec<String> = Vec::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if object.contains_key(&key) || nulls.contains(&key) {
+                return Err(A::Error::custom(format!("duplicate key \"{key}\"")));
+            }
+            if object.len() >= MOST_ELEMENTS {
+                return Err(A::Error::custom(format!("an object has more than {MOST_ELEMENTS} members")));
+            }
+            match members.next_value_seed(StrictVisitor)? {
+                Value::Null => nulls.push(key),
+                value => {
+                    object.insert(key, value);
+                }
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// RFC 6901 pointer of a path below `base`.
+pub fn pointer(base: &str, path: &Path) -> String {
+    let mut pointer = base.to_owned();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => {
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
+            Segment::Map { key } => push_key(&mut pointer, key),
+            // The name of an enum variant is no part of the document.
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// Adds one key to a pointer, escaped as RFC 6901 wants.
+pub fn push_key(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    for c in key.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+/// Objects whose keys are data and not names of properties.
+const FREE_KEYS: [&str; 6] = ["annotations", "sysctl", "unified", "rdma", "netDevices", "timeOffsets"];
+
+/// The properties of the specification that have an upper-case letter, with it.
+const MIXED_CASE: [&str; 67] = [
+    "additionalGids",
+    "apparmorProfile",
+    "blockIO",
+    "cgroupsPath",
+    "checkBeforeUpdate",
+    "classID",
+    "closID",
+    "consoleSize",
+    "containerID",
+    "createContainer",
+    "createRuntime",
+    "defaultAction",
+    "defaultErrnoRet",
+    "disableOOMKiller",
+    "enableMonitoring",
+    "errnoRet",
+    "execCPUAffinity",
+    "fileMode",
+    "gidMappings",
+    "hcaHandles",
+    "hcaObjects",
+    "hostID",
+    "hugepageLimits",
+    "intelRdt",
+    "ioPriority",
+    "kernelTCP",
+    "l3CacheSchema",
+    "leafWeight",
+    "listenerMetadata",
+    "listenerPath",
+    "maskedPaths",
+    "memBwSchema",
+    "memoryPolicy",
+    "mountLabel",
+    "netDevices",
+    "noNewPrivileges",
+    "ociVersion",
+    "oomScoreAdj",
+    "pageSize",
+    "readonlyPaths",
+    "realtimePeriod",
+    "realtimeRuntime",
+    "rootfsPropagation",
+    "selinuxLabel",
+    "startContainer",
+    "throttleReadBpsDevice",
+    "throttleReadIOPSDevice",
+    "throttleWriteBpsDevice",
+    "throttleWriteIOPSDevice",
+    "timeOffsets",
+    "uidMappings",
+    "useHierarchy",
+    "valueTwo",
+    "weightDevice",
+    // All lower case, but dangerous to lose when written with capitals.
+    "capabilities",
+    "devices",
+    "hooks",
+    "linux",
+    "mounts",
+    "namespaces",
+    "process",
+    "readonly",
+    "resources",
+    "rlimits",
+    "root",
+    "seccomp",
+    "umask",
+];
+
+/// Reports each key that differs from a property of the specification only in case.
+pub fn warn_of_misspelled_keys(value: &Value, warnings: &mut Vec<Warning>) {
+    walk(value, &mut String::new(), warnings);
+}
+
+fn walk(value: &Value, at: &mut String, warnings: &mut Vec<Warning>) {
+    let length = at.len();
+    match value {
+        Value::Object(object) => {
+            for (key, member) in object {
+                let known = MIXED_CASE.iter().find(|known| known.eq_ignore_ascii_case(key));
+                push_key(at, key);
+                if let Some(known) = known.filter(|known| *known != key) {
+                    warnings.push(Warning::new(
+                        at.clone(),
+                        format!("\"{key}\" is ignored; the property is spelled \"{known}\""),
+                    ));
+                }
+                if !FREE_KEYS.contains(&key.as_str()) && key != "seccomp" {
+                    walk(member, at, warnings);
+                }
+                at.truncate(length);
+            }
+        }
+        Value::Array(list) => {
+            for (index, element) in list.iter().enumerate().filter(|(_, e)| e.is_object()) {
+                at.push('/');
+                at.push_str(&index.to_string());
+                walk(element, at, warnings);
+                at.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}

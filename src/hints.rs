@@ -1,0 +1,131 @@
+//! What to look at when a call fails: one sentence for each known cause, keyed by phase, call and errno.
+#![forbid(unsafe_code)]
+
+use crate::error::Errno;
+use crate::sync::{Call, Phase};
+
+/// The table, first match wins. `None` as errno matches every one.
+const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
+    (
+        Phase::Mounts,
+        Call::Fsopen,
+        Some(Errno::ENODEV),
+        "the kernel has no such file system type; a bind mount needs the option \"bind\" or \"rbind\"",
+    ),
+    (
+        Phase::Mounts,
+        Call::Fsconfig,
+        Some(Errno::EPERM),
+        "in a user namespace proc needs a pid namespace, sysfs a network namespace and mqueue an ipc namespace of \
+         its own",
+    ),
+    (
+        Phase::Mounts,
+        Call::Fsconfig,
+        Some(Errno::EINVAL),
+        "an option is not one of this file system; options of mounts are listed by `teu features`",
+    ),
+    (
+        Phase::Mounts,
+        Call::MountSetattr,
+        Some(Errno::EPERM),
+        "a flag that the source has (nosuid, nodev, noexec, ro, atime) is locked in a user namespace and cannot be \
+         cleared",
+    ),
+    (
+        Phase::Mounts,
+        Call::MountSetattr,
+        Some(Errno::EINVAL),
+        "the kernel or the file system does not support one of the attributes, such as an id mapping",
+    ),
+    (
+        Phase::Mounts,
+        Call::Openat,
+        Some(Errno::ELOOP),
+        "the destination leads through too many symbolic links of the image",
+    ),
+    (
+        Phase::Mounts,
+        Call::Mkdirat,
+        Some(Errno::EROFS),
+        "the mount point does not exist and the file system around it is read-only",
+    ),
+    (
+        Phase::Mounts,
+        Call::Openat,
+        Some(Errno::ENOTDIR),
+        "a file of the image is in the way of the mount point",
+    ),
+    (
+        Phase::Devices,
+        Call::Mknodat,
+        Some(Errno::EPERM),
+        "making device nodes needs CAP_MKNOD and a device cgroup that permits it",
+    ),
+    (Phase::Sysctls, Call::Openat, Some(Errno::ENOENT), "the kernel has no such parameter"),
+    (Phase::Sysctls, Call::Write, Some(Errno::EINVAL), "the parameter does not take this value"),
+    (
+        Phase::Namespaces,
+        Call::Setns,
+        Some(Errno::EPERM),
+        "the namespace belongs to a user namespace over which the caller has no privilege",
+    ),
+    (Phase::Terminal, Call::None, None, "mount devpts on /dev/pts, or set process.terminal to false"),
+    (
+        Phase::Execve,
+        Call::Execve,
+        Some(Errno::ENOEXEC),
+        "the file is no program of this architecture, or a script without #! line",
+    ),
+    (
+        Phase::Execve,
+        Call::Execve,
+        Some(Errno::ENOENT),
+        "the interpreter that the file names does not exist in the root file system",
+    ),
+    (
+        Phase::Program,
+        Call::None,
+        Some(Errno::ENOENT),
+        "PATH of process.env is searched inside the root file system",
+    ),
+    (
+        Phase::Keyring,
+        Call::Keyctl,
+        Some(Errno::EDQUOT),
+        "the quota of keys of this user is used up; --no-new-keyring goes without",
+    ),
+    (
+        Phase::Scheduling,
+        Call::SchedSetattr,
+        Some(Errno::EPERM),
+        "real-time policies need CAP_SYS_NICE, and SCHED_DEADLINE cannot be combined with a cpuset",
+    ),
+    (Phase::Labels, Call::Write, Some(Errno::ENOENT), "the profile is not loaded in the kernel"),
+    (
+        Phase::Seccomp,
+        Call::Seccomp,
+        Some(Errno::EINVAL),
+        "the kernel does not know a flag or an action of the profile",
+    ),
+    (
+        Phase::Identity,
+        Call::Setresuid,
+        Some(Errno::EINVAL),
+        "the user id is not mapped in the user namespace",
+    ),
+    (
+        Phase::Identity,
+        Call::Setgroups,
+        Some(Errno::EPERM),
+        "additional groups cannot be set in the user namespace of an unprivileged user",
+    ),
+];
+
+/// The hint for a failure of the child.
+pub fn of_child(phase: Phase, call: Call, errno: Option<Errno>) -> Option<&'static str> {
+    HINTS
+        .iter()
+        .find(|(p, c, e, _)| *p == phase && *c == call && (e.is_none() || *e == errno))
+        .map(|(.., hint)| *hint)
+}

@@ -1,0 +1,175 @@
+//! Runs one hook: a program with exact argv and envp, the state on its standard input, a time limit.
+//!
+//! Used by the parent for hooks in the namespaces of the runtime and by the child for those of the container.
+//! Source: config.md#posix-platform-hooks.
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::Errno;
+use crate::plan::hooks::Hook;
+use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child, exit_now};
+use crate::sys::exec::execve;
+use crate::sys::{fd, path, process, signal};
+
+/// How much of what a hook prints is kept, in bytes for each stream.
+const KEPT: usize = 900;
+
+/// Status with which the process of a hook ends when it cannot execute the program.
+const CANNOT_EXECUTE: i32 = 255;
+
+/// Where and as what a hook runs.
+pub struct Setting<'a> {
+    /// Working directory; as it is when absent.
+    pub directory: Option<&'a CStr>,
+    /// Called in the process of the hook before it executes the program.
+    pub confine: &'a dyn Fn() -> Result<(), Errno>,
+}
+
+impl Setting<'_> {
+    /// In this directory, without confinement.
+    pub fn in_directory(directory: &CStr) -> Setting<'_> {
+        Setting { directory: Some(directory), confine: &|| Ok(()) }
+    }
+}
+
+/// How a hook failed, as a sentence that engines and administrators know: what it returned and what it printed.
+#[derive(Debug)]
+pub struct Failed(pub String);
+
+/// Runs `hook` with `state` on its standard input and waits for it.
+///
+/// Errors: it could not be started, returned something else than 0, or ran longer than its time limit, in which
+/// case its process group has been killed.
+pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
+    let failed =
+        |what: &str, errno: Errno| Failed(format!("{what}: {}", crate::error::sentence(errno, KIND)));
+    let input = fd::memfd_with(c"state", state).map_err(|e| failed("memfd_create", e))?;
+    let (out, out_end) = fd::pipe().map_err(|e| failed("pipe", e))?;
+    let (err, err_end) = fd::pipe().map_err(|e| failed("pipe", e))?;
+    let (report, report_end) = fd::pipe().map_err(|e| failed("pipe", e))?;
+    let child = match clone_child(0, None, Parentage::Mine).map_err(|e| failed("clone3", e))? {
+        Side::Child => {
+            become_hook(hook, setting, [input.as_fd(), out_end.as_fd(), err_end.as_fd()], &report_end)
+        }
+        Side::Parent(child) => child,
+    };
+    drop((out_end, err_end, report_end));
+    let mut output = [Tail::default(), Tail::default()];
+    let ended = supervise(&child, hook.timeout, [&out, &err], &mut output);
+    let mut errno = [0u8; 4];
+    if fd::read(report.as_fd(), &mut errno) == Ok(4) {
+        let errno = Errno::from_raw(i32::from_le_bytes(errno));
+        let path = hook.path.to_string_lossy();
+        return Err(Failed(format!("fork/exec {path}: {}", crate::error::sentence(errno, KIND))));
+    }
+    let what = match ended {
+        Ok(Ended::Exited(0)) => return Ok(()),
+        Ok(Ended::Exited(status)) => format!("exit status {status}"),
+        Ok(Ended::Signaled(number)) => format!("signal: {number}"),
+        Err(Errno::ETIMEDOUT) => {
+            let limit = hook.timeout.unwrap_or_default().as_secs_f64();
+            format!("hook ran past specified timeout of {limit:.1}s")
+        }
+        Err(errno) => format!("wait: {}", crate::error::sentence(errno, KIND)),
+    };
+    Err(Failed(format!("{what}, stdout: {}, stderr: {}", output[0].text(), output[1].text())))
+}
+
+/// A hook is a program that the configuration names, so a missing one is called so.
+const KIND: crate::error::Kind = crate::error::Kind::Program;
+
+/// In the process of the hook: standard streams, nothing else open, then the program.
+fn become_hook(hook: &Hook, setting: &Setting, streams: [BorrowedFd; 3], report: &OwnedFd) -> ! {
+    let attempt = || -> Result<std::convert::Infallible, Errno> {
+        signal::reset_all();
+        process::own_process_group()?;
+        process::set_parent_death_signal(0)?;
+        if let Some(directory) = setting.directory {
+            path::fchdir(path::open_host_path(directory, libc::O_DIRECTORY)?.as_fd())?;
+        }
+        for (number, stream) in streams.into_iter().enumerate() {
+            fd::dup_onto(stream, number as i32)?;
+        }
+        fd::close_range_on_exec(3)?;
+        (setting.confine)()?;
+        Err(execve(&hook.path, &hook.arguments, &hook.environment))
+    };
+    let Err(errno) = attempt();
+    let _ = fd::write_once(report.as_fd(), &(errno as i32).to_le_bytes());
+    exit_now(CANNOT_EXECUTE)
+}
+
+/// Reads what the hook prints until it has ended. A background child that keeps the pipes is not waited for.
+fn supervise(
+    child: &Child,
+    timeout: Option<Duration>,
+    pipes: [&OwnedFd; 2],
+    output: &mut [Tail; 2],
+) -> Result<Ended, Errno> {
+    for pipe in pipes {
+        fd::set_nonblocking(pipe.as_fd())?;
+    }
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut open = [true, true];
+    loop {
+        let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            Some(Duration::ZERO) => {
+                let _ = process::kill_group(child.pid, libc::SIGKILL);
+                let _ = child.kill(libc::SIGKILL);
+                child.wait()?;
+                return Err(Errno::ETIMEDOUT);
+            }
+            // One millisecond more, since poll(2) rounds down.
+            Some(left) => {
+                PollTimeout::try_from(left.as_millis().min(1 << 30) as u32 + 1).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        let mut waiting = vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
+        let listened: Vec<usize> = (0..2).filter(|i| open[*i]).collect();
+        waiting.extend(listened.iter().map(|i| PollFd::new(pipes[*i].as_fd(), PollFlags::POLLIN)));
+        match poll(&mut waiting, left) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let ended = waiting[0].any().unwrap_or(false);
+        for index in listened {
+            open[index] = output[index].take(pipes[index].as_fd());
+        }
+        if ended {
+            return child.wait();
+        }
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Reads what is there; false at the end of the stream.
+    fn take(&mut self, pipe: BorrowedFd) -> bool {
+        let mut buffer = [0u8; 4096];
+        loop {
+            match fd::read(pipe, &mut buffer) {
+                Ok(0) => return false,
+                Ok(length) => {
+                    self.0.extend_from_slice(&buffer[..length]);
+                    let excess = self.0.len().saturating_sub(KEPT);
+                    self.0.drain(..excess);
+                }
+                Err(Errno::EAGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).trim_end().to_owned()
+    }
+}

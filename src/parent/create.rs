@@ -1,0 +1,440 @@
+//! The steps on the host side, in order. A step that leaves something behind pushes its undo.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::prepare::Prepared;
+use super::undo::Undo;
+use super::{failure, id_maps, prepare, seccomp_agent};
+use crate::cgroup::{Cgroup, Layout};
+use crate::child::{self, Gate, Task};
+use crate::error::{Errno, Error, Kind, Result};
+use crate::hooks::{self, Setting};
+use crate::plan::Plan;
+use crate::plan::hooks::Hook;
+use crate::plan::mounts::{IdMapping, Kind as MountKind};
+use crate::plan::namespaces::flag;
+use crate::state::{Directory, HookLists, Id, Record, Root};
+use crate::sync::{FromChild, receive, send_go};
+use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
+use crate::sys::mount::mount_setattr_idmap;
+use crate::sys::process::{self, Limit};
+use crate::sys::{fd, path};
+
+/// What the commands decide about a creation.
+pub struct Options<'a> {
+    /// The state directory.
+    pub root: &'a Root,
+    /// The container's id.
+    pub id: &'a Id,
+    /// The configuration as read, for the copy.
+    pub config: &'a [u8],
+    /// Hooks of later commands, as the configuration has them.
+    pub hooks: HookLists,
+    /// The hierarchies of the host.
+    pub layout: &'a Layout,
+    /// The caller is not the root of the host.
+    pub rootless: bool,
+    /// `--pid-file`, absolute.
+    pub pid_file: Option<PathBuf>,
+    /// `--pidfd-socket`, absolute.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The container waits for `teu start`; otherwise the program follows at once.
+    pub gated: bool,
+}
+
+/// A container that waits for its start.
+pub struct Created {
+    /// The init process.
+    pub init: Child,
+    /// The socket to it; closed when the container is gated.
+    pub sync: OwnedFd,
+    /// Its directory.
+    pub directory: Directory,
+    /// Its record.
+    pub record: Record,
+    /// Its cgroups.
+    pub cgroup: Cgroup,
+}
+
+/// Creates the container. Whatever fails, nothing is left.
+pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<Created> {
+    // 1. The id is taken, and the record names what will exist.
+    let directory = options.root.reserve(options.id)?;
+    let record = RefCell::new(None);
+    let mut undo = Undo::default();
+    undo.push(|| options.root.remove(options.id));
+    match steps(plan, &mut prepared, &options, &directory, &record, &mut undo) {
+        Ok((init, sync, cgroup)) => {
+            // 10. The container exists.
+            undo.forget();
+            let record = record.into_inner().ok_or_else(|| Error::new(Kind::Bug, "the record is missing"))?;
+            Ok(Created { init, sync, directory, record, cgroup })
+        }
+        Err(error) => Err(undo.undo(error)),
+    }
+}
+
+fn steps<'a>(
+    plan: &'a Plan,
+    prepared: &mut Prepared,
+    options: &'a Options,
+    directory: &Directory,
+    kept: &'a RefCell<Option<Record>>,
+    undo: &mut Undo<'a>,
+) -> Result<(Child, OwnedFd, Cgroup)> {
+    let planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
+    directory.save(&record)?;
+    directory.save_config(options.config)?;
+    let gate = if options.gated { Some(directory.open_gate()?) } else { None };
+    // 2. The cgroup and its limits, before anything runs in it.
+    let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
+    record.cgroup_paths = cgroup.paths();
+    let paths = record.cgroup_paths.clone();
+    undo.push(move || Cgroup::open(&paths).remove());
+    cgroup.apply(&plan.cgroup)?;
+    prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup)?;
+    let watch = cgroup.watch_oom();
+    prepared.cgroup = Some(cgroup);
+    // 3. The child, in its namespaces and in the cgroup.
+    let (ours, theirs) =
+        fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
+    let init = clone_init(plan, prepared, &ours, theirs, gate)?;
+    let paths = record.cgroup_paths.clone();
+    let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;
+    let pid = init.pid;
+    undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&paths)));
+    record.set_init(init.pid)?;
+    directory.save(&record)?;
+    // 4. (A scope around the pid would be made here.)
+    let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
+    cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+    reset_affinity(init.pid)?;
+    // 5. Id maps, and the mounts that need them.
+    id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
+    map_mounts(plan, prepared, init.pid)?;
+    // 6. What only the host may set.
+    set_oom_score(plan, init.pid)?;
+    // poststop hooks undo what the other hooks did, so they run from here on.
+    let state = prepared.hook_state().clone();
+    let bundle = prepared.bundle.clone();
+    undo.push(move || {
+        run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
+        Ok(())
+    });
+    let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
+    talk.go()?;
+    // 7. and 8. What the child asks for on its way, until it is ready.
+    if let Err(error) = talk.until_ready() {
+        return Err(explain(error, &init, cgroup, &watch));
+    }
+    set_limits(plan, init.pid)?;
+    // 9. Created: written first, so that a killed parent leaves something `delete` can find.
+    record.own.creating = false;
+    directory.save(&record)?;
+    if let Some(path) = &options.pidfd_socket {
+        send_pidfd(path, &init)?;
+    }
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, init.pid)?;
+        undo.push(move || {
+            let _ = std::fs::remove_file(path);
+            Ok(())
+        });
+    }
+    talk.go()?;
+    *kept.borrow_mut() = Some(record);
+    let cgroup = prepared.cgroup.take().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
+    Ok((init, ours, cgroup))
+}
+
+/// Clones the init process. Does not return in it.
+fn clone_init(
+    plan: &Plan,
+    prepared: &Prepared,
+    ours: &OwnedFd,
+    theirs: OwnedFd,
+    gate: Option<OwnedFd>,
+) -> Result<Child> {
+    let failed =
+        |call: &'static str, e| Error::kernel("create the init process", call, e).at("/linux/namespaces");
+    let before = path::open_host_path(c".", 0).map_err(|e| failed("openat2(2)", e))?;
+    // The clone translates the working directory into the new mount namespace: that is how the child gets to the
+    // root file system without a path.
+    path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
+    let own_pids = join_pid_namespace(plan, prepared)?;
+    let flags = if plan.namespaces.stage { 0 } else { plan.namespaces.cloned };
+    let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_fd() };
+    let side = clone_child(flags, cgroup, Parentage::Mine).map_err(|e| match e {
+        Errno::EINVAL | Errno::ENOSPC => failed("clone3(2)", e)
+            .hint("the kernel lacks a namespace, or a limit in /proc/sys/user is reached"),
+        _ => failed("clone3(2)", e),
+    })?;
+    let child = match side {
+        Side::Parent(child) => child,
+        Side::Child => {
+            if plan.namespaces.stage {
+                child::pass_stage(plan, prepared, theirs.as_fd());
+            }
+            let gate = gate.map_or(Gate::Parent, Gate::Socket);
+            child::create(Task { plan, prepared, sync: theirs, gate })
+        }
+    };
+    drop((theirs, gate));
+    if let Some(own) = own_pids {
+        setns(own.as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
+    }
+    path::fchdir(before.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
+    if plan.namespaces.stage { sibling_of(plan, child, ours.as_fd()) } else { Ok(child) }
+}
+
+/// A pid namespace can only be joined for children, so the parent does it around the clone.
+fn join_pid_namespace(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd>> {
+    let Some(index) = plan.namespaces.joined.iter().position(|join| join.flag == flag::PID) else {
+        return Ok(None);
+    };
+    let failed = |call: &'static str, e| {
+        Error::kernel("enter the pid namespace", call, e).at(&plan.namespaces.joined[index].at)
+    };
+    let own = path::openat2(path::cwd_fd(), c"/proc/self/ns/pid", libc::O_RDONLY, 0, 0)
+        .map_err(|e| failed("openat2(2)", e))?;
+    setns(prepared.namespaces[index].as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
+    Ok(Some(own))
+}
+
+/// The process in between sends the pidfd of the init process and ends.
+fn sibling_of(plan: &Plan, stage: Child, sync: BorrowedFd) -> Result<Child> {
+    let gone =
+        || Error::kernel("create the init process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
+    let answer = receive(sync).map_err(|_| gone())?;
+    stage.wait().map_err(|e| Error::kernel("wait for a process", "waitid(2)", e))?;
+    match answer {
+        Some((FromChild::Cloned, Some(pidfd))) => {
+            let pid = pid_of(&pidfd).ok_or_else(gone)?;
+            Ok(Child { pid, pidfd })
+        }
+        Some((FromChild::Failure(failure), _)) => Err(failure::error(plan, &failure)),
+        _ => Err(gone()),
+    }
+}
+
+/// The number of a process in this pid namespace, from its pidfd.
+fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Kills the init process and whatever else is in the cgroup, and waits for the end of init.
+fn kill_all(init: Child, cgroup: &Cgroup) -> Result<()> {
+    match init.kill(libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(e) => return Err(Error::kernel("kill the init process", "pidfd_send_signal(2)", e)),
+    }
+    let _ = init.wait();
+    if cgroup.exists() { cgroup.kill_all(libc::SIGKILL) } else { Ok(()) }
+}
+
+fn reset_affinity(pid: i32) -> Result<()> {
+    match process::reset_affinity(pid) {
+        // A cpuset without any of the processors has been refused before.
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(e) => Err(Error::kernel("reset the processor affinity", "sched_setaffinity(2)", e)),
+    }
+}
+
+/// Id-maps the detached trees that follow the container's user namespace. The child has the same trees open.
+fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
+    let mut container = None;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let Some((mapping, recursive)) = &mount.id_mapping else { continue };
+        let (MountKind::Bind { .. }, Some(prepare::Source::Tree(tree))) =
+            (&mount.kind, &prepared.sources[index])
+        else {
+            continue;
+        };
+        let namespace = match mapping {
+            IdMapping::Own { .. } => prepared.id_maps[index].as_ref().map(AsFd::as_fd),
+            IdMapping::OfContainer => {
+                if container.is_none() {
+                    container = Some(id_maps::open_user_namespace(pid)?);
+                }
+                container.as_ref().map(AsFd::as_fd)
+            }
+        };
+        let Some(namespace) = namespace else { continue };
+        mount_setattr_idmap(tree.as_fd(), *recursive, namespace).map_err(|e| {
+            let error =
+                Error::kernel(format!("map the ids of the mount on {}", mount.shown), "mount_setattr(2)", e);
+            error
+                .at(&mount.at)
+                .hint("the file system must support id-mapped mounts and not be mapped already")
+        })?;
+    }
+    Ok(())
+}
+
+fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
+    let Some(score) = plan.limits.oom_score_adj else { return Ok(()) };
+    id_maps::write_file(pid, "oom_score_adj", &score.to_string(), "/process/oomScoreAdj")
+        .map_err(|e| e.hint("lowering the score below the caller's needs CAP_SYS_RESOURCE"))
+}
+
+fn set_limits(plan: &Plan, pid: i32) -> Result<()> {
+    for (limit, at) in &plan.limits.rlimits {
+        let value = Limit { soft: limit.soft, hard: limit.hard };
+        process::set_limit(pid, limit.resource, value).map_err(|e| {
+            Error::kernel(format!("set {} to {}:{}", limit.name, limit.soft, limit.hard), "prlimit(2)", e)
+                .at(at)
+                .hint("raising a hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open")
+        })?;
+    }
+    Ok(())
+}
+
+/// The conversation with the child.
+struct Talk<'a> {
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    init: &'a Child,
+    sync: BorrowedFd<'a>,
+}
+
+impl Talk<'_> {
+    fn go(&self) -> Result<()> {
+        match send_go(self.sync) {
+            Ok(()) => Ok(()),
+            // It has died; why is in the message it may have left.
+            Err(Errno::EPIPE) => Err(self.last_words()),
+            Err(e) => Err(Error::kernel("talk to the init process", "sendmsg(2)", e)),
+        }
+    }
+
+    fn last_words(&self) -> Error {
+        match receive(self.sync) {
+            Ok(Some((FromChild::Failure(failure), _))) => failure::error(self.plan, &failure),
+            _ => died(),
+        }
+    }
+
+    fn until_ready(&self) -> Result<()> {
+        loop {
+            let message = receive(self.sync)
+                .map_err(|e| Error::kernel("listen to the init process", "recvmsg(2)", e))?;
+            match message.map(|(message, _)| message) {
+                Some(FromChild::TimeOffsets) => {
+                    let offsets = self.plan.namespaces.time_offsets.as_deref().unwrap_or_default();
+                    id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
+                }
+                Some(FromChild::Mounted) => self.run_host_hooks()?,
+                Some(FromChild::Listener(number)) => {
+                    if let Some(seccomp) = &self.plan.security.seccomp {
+                        seccomp_agent::hand_over(seccomp, self.init, number, self.prepared.hook_state())?;
+                    }
+                }
+                Some(FromChild::Ready) => return Ok(()),
+                Some(FromChild::Failure(failure)) => return Err(failure::error(self.plan, &failure)),
+                Some(FromChild::Cloned | FromChild::Executing) => {
+                    return Err(Error::new(Kind::Bug, "the init process spoke out of turn"));
+                }
+                None => return Err(died()),
+            }
+            self.go()?;
+        }
+    }
+
+    fn run_host_hooks(&self) -> Result<()> {
+        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
+        for hook in self.plan.hooks.prestart.iter().chain(&self.plan.hooks.create_runtime) {
+            run_hook(hook, &state, &self.prepared.bundle)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a hook in the namespaces of the runtime, with the bundle as its working directory.
+pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString) -> Result<()> {
+    hooks::run(hook, state, &Setting::in_directory(bundle)).map_err(|failed| {
+        Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.0)).at(&hook.at)
+    })
+}
+
+/// Runs every poststop hook. A failing one is reported and the next one runs.
+///
+/// Source: runtime.md#lifecycle, step 13.
+pub fn run_poststop(list: &[Hook], state: &[u8], bundle: &CString) {
+    let root = c"/".to_owned();
+    let gone = path::open_host_path(bundle, libc::O_DIRECTORY).is_err();
+    for hook in list {
+        if let Err(error) = run_hook(hook, state, if gone { &root } else { bundle }) {
+            crate::log::warn(&error.to_string());
+        }
+    }
+}
+
+fn died() -> Error {
+    Error::new(Kind::Kernel, "the init process died while it was set up")
+}
+
+/// Evidence beats errno: a process that vanished under a memory limit was killed by it.
+fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &crate::cgroup::OomWatch) -> Error {
+    if error.doing() != died().doing() {
+        return error;
+    }
+    let ended = init.wait();
+    if let Some(text) = cgroup.explain_oom(watch) {
+        return Error::new(Kind::Kernel, format!("container init was {text}"))
+            .at("/linux/resources/memory/limit");
+    }
+    match ended {
+        Ok(crate::sys::clone::Ended::Signaled(signal)) => error.detail(format!("signal {signal}")),
+        Ok(crate::sys::clone::Ended::Exited(status)) => error.detail(format!("exit status {status}")),
+        Err(_) => error,
+    }
+}
+
+/// Sends the pidfd to the socket of the caller, in one message.
+fn send_pidfd(path: &std::path::Path, init: &Child) -> Result<()> {
+    let socket = super::console::connect_to(path, "--pidfd-socket")?;
+    fd::send(socket.as_fd(), b"standard", Some(init.pidfd.as_fd()))
+        .map_err(|e| Error::kernel("send the pidfd of the init process", "sendmsg(2)", e))
+}
+
+/// Writes the pid file: the number and nothing else, complete at any moment.
+pub fn write_pid_file(target: &std::path::Path, pid: i32) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |call: &'static str, e: &std::io::Error| {
+        Error::io(format!("write the pid file {}", target.display()), call, e)
+    };
+    let name = target.file_name().ok_or_else(|| Error::usage("--pid-file names no file"))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = target.with_file_name(temporary);
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o666)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&temporary)
+        .map_err(|e| failed("openat(2)", &e))?;
+    let done = file
+        .write_all(pid.to_string().as_bytes())
+        .map_err(|e| failed("write(2)", &e))
+        .and_then(|()| std::fs::rename(&temporary, target).map_err(|e| failed("rename(2)", &e)));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    done
+}
+
+/// A path as the kernel takes it.
+pub fn c_path(path: &std::path::Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("a path contains a NUL byte"))
+}

@@ -1,0 +1,132 @@
+//! Turns the four numbers that the child sends into a sentence: the parent has the same plan.
+#![forbid(unsafe_code)]
+
+use crate::error::{Errno, Error, Kind};
+use crate::hints;
+use crate::plan::Plan;
+use crate::plan::mounts::Kind as MountKind;
+use crate::plan::process::Program;
+use crate::sync::{Call, Failure, Phase};
+
+/// The error of a failure in the child.
+pub fn error(plan: &Plan, failure: &Failure) -> Error {
+    let text = String::from_utf8_lossy(&failure.text).into_owned();
+    let errno = (failure.errno != 0).then(|| Errno::from_raw(failure.errno));
+    if failure.phase == Phase::Program {
+        return program(plan, failure.call, errno, &text);
+    }
+    if failure.phase == Phase::Execve && failure.call == Call::Execve {
+        let error =
+            Error::new(Kind::Program, format!("exec {text}")).at(format!("{}/args/0", plan.process.base));
+        return hinted(with_call(error, failure.call, errno), failure, errno);
+    }
+    let item = failure.item as usize;
+    if let Some(hook) = hook(plan, failure.phase, item) {
+        return Error::new(Kind::Hook, format!("error running {}: {text}", hook.name)).at(&hook.at);
+    }
+    let (doing, at) = place(plan, failure.phase, item);
+    let kind = if failure.phase == Phase::Cwd { Kind::Program } else { Kind::Kernel };
+    let mut error = Error::new(kind, doing);
+    if !at.is_empty() {
+        error = error.at(at);
+    }
+    let error = with_call(error, failure.call, errno).detail(text);
+    hinted(error, failure, errno)
+}
+
+fn with_call(error: Error, call: Call, errno: Option<Errno>) -> Error {
+    match errno {
+        Some(errno) => error.call(call.text(), errno),
+        None => error,
+    }
+}
+
+fn hinted(error: Error, failure: &Failure, errno: Option<Errno>) -> Error {
+    match hints::of_child(failure.phase, failure.call, errno) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Engines derive exit codes 126 and 127 from these texts.
+fn program(plan: &Plan, call: Call, errno: Option<Errno>, name: &str) -> Error {
+    let at = format!("{}/args/0", plan.process.base);
+    let error = match (&plan.process.program, errno) {
+        (Program::Search { .. }, _) => {
+            Error::new(Kind::Program, format!("exec: \"{name}\": executable file not found in $PATH"))
+        }
+        (_, Some(errno)) => {
+            let stat = if call == Call::Statx { format!("stat {name}: ") } else { String::new() };
+            let text = format!("exec: \"{name}\": {stat}{}", crate::error::sentence(errno, Kind::Program));
+            Error::new(Kind::Program, text)
+        }
+        (_, None) => Error::new(Kind::Program, format!("exec: \"{name}\"")),
+    };
+    let error = error.at(at);
+    match hints::of_child(Phase::Program, call, errno) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn hook(plan: &Plan, phase: Phase, item: usize) -> Option<&crate::plan::hooks::Hook> {
+    match phase {
+        Phase::CreateContainerHooks => plan.hooks.create_container.get(item),
+        Phase::StartContainerHooks => plan.hooks.start_container.get(item),
+        _ => None,
+    }
+}
+
+/// What was being done, and the pointer of the field that asked for it.
+fn place(plan: &Plan, phase: Phase, item: usize) -> (String, String) {
+    let general = phase.text().to_owned();
+    let at_item = |list: Option<(String, &String)>| {
+        list.map(|(doing, at)| (doing, at.clone())).unwrap_or((general.clone(), String::new()))
+    };
+    let fixed = |at: &str| (general.clone(), at.to_owned());
+    match phase {
+        Phase::Mounts => at_item(plan.mounts.get(item).map(|mount| {
+            let what = match &mount.kind {
+                MountKind::Bind { source, .. } => source.to_string_lossy().into_owned(),
+                MountKind::FileSystem { fstype, .. } => fstype.to_string_lossy().into_owned(),
+                MountKind::Cgroup { .. } => "cgroup".to_owned(),
+                MountKind::Remount => return (format!("remount {}", mount.shown), &mount.at),
+            };
+            (format!("mount {what} at {}", mount.shown), &mount.at)
+        })),
+        Phase::Devices => {
+            at_item(plan.devices.nodes.get(item).map(|n| (format!("make the device {}", n.shown), &n.at)))
+        }
+        Phase::Sysctls => at_item(plan.sysctls.get(item).map(|s| {
+            (format!("set the sysctl {} to {}", s.path.to_string_lossy(), s.value.to_string_lossy()), &s.at)
+        })),
+        Phase::ReadOnlyPaths => at_item(
+            plan.rootfs.read_only_paths.get(item).map(|p| (format!("make {} read-only", p.shown), &p.at)),
+        ),
+        Phase::MaskedPaths => {
+            at_item(plan.rootfs.masked.get(item).map(|p| (format!("mask {}", p.shown), &p.at)))
+        }
+        Phase::Namespaces => match plan.namespaces.joined.get(item) {
+            Some(join) => (format!("enter the namespace {}", join.path.to_string_lossy()), join.at.clone()),
+            None => fixed("/linux/namespaces"),
+        },
+        Phase::TimeOffsets => fixed("/linux/timeOffsets"),
+        Phase::HostName => fixed("/hostname"),
+        Phase::DomainName => fixed("/domainname"),
+        Phase::Propagation => fixed("/linux/rootfsPropagation"),
+        Phase::Rootfs | Phase::Pivot => fixed("/root/path"),
+        Phase::ReadOnlyRoot => fixed("/root/readonly"),
+        Phase::DeviceLinks => fixed("/linux/devices"),
+        Phase::Terminal => fixed("/process/terminal"),
+        Phase::Cwd => {
+            let cwd = plan.process.cwd.to_string_lossy();
+            (format!("chdir to cwd (\"{cwd}\")"), format!("{}/cwd", plan.process.base))
+        }
+        Phase::Labels if plan.security.apparmor.is_some() => fixed("/process/apparmorProfile"),
+        Phase::Labels => fixed("/process/selinuxLabel"),
+        Phase::Identity => fixed("/process/user"),
+        Phase::Seccomp => fixed("/linux/seccomp"),
+        Phase::Scheduling => fixed("/process/scheduler"),
+        _ => fixed(""),
+    }
+}

@@ -1,0 +1,256 @@
+//! `run` in the foreground: signals go to the container, terminal bytes go both ways, the exit status comes back.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::termios::Termios;
+
+use crate::error::{Errno, Error, Result};
+use crate::sys::clone::{Child, Ended};
+use crate::sys::{fd, signal, tty};
+
+/// The most that is buffered in one direction, in bytes; beyond it the writer has to wait.
+const MOST: usize = 64 * 1024;
+
+/// The caller's terminal in raw mode. Its settings come back when this is dropped.
+pub struct RawTerminal {
+    fd: BorrowedFd<'static>,
+    before: Termios,
+}
+
+impl RawTerminal {
+    /// Switches the first of standard input, output and error that is a terminal.
+    pub fn of_caller() -> Option<RawTerminal> {
+        let fd = (0..=2).map(fd::stdio).find(|stream| tty::is_terminal(*stream))?;
+        let before = tty::make_raw(fd).ok()?;
+        Some(RawTerminal { fd, before })
+    }
+
+    /// Rows and columns.
+    fn size(&self) -> Option<(u16, u16)> {
+        tty::size(self.fd).ok()
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = tty::restore(self.fd, &self.before);
+    }
+}
+
+/// The terminal of the container, relayed by this process.
+pub struct Relay {
+    master: OwnedFd,
+    outer: Option<RawTerminal>,
+    to_container: VecDeque<u8>,
+    to_caller: VecDeque<u8>,
+    input_open: bool,
+    master_open: bool,
+}
+
+impl Relay {
+    /// Takes the master that the child has sent over `socket`. `sized`: the configuration sets a size.
+    pub fn receive(socket: &OwnedFd, sized: bool) -> Result<Relay> {
+        let failed =
+            |call: &'static str, e| Error::kernel("receive the terminal", call, e).at("/process/terminal");
+        let mut name = [0u8; 64];
+        let (_, master) = fd::receive(socket.as_fd(), &mut name).map_err(|e| failed("recvmsg(2)", e))?;
+        let master = master.ok_or_else(|| failed("recvmsg(2)", Errno::EBADMSG))?;
+        fd::set_nonblocking(master.as_fd()).map_err(|e| failed("fcntl(2)", e))?;
+        let outer = RawTerminal::of_caller();
+        if outer.is_some() {
+            // The outer terminal is raw now and would show what both translate.
+            let _ = tty::clear_newline_translation(master.as_fd());
+        }
+        let relay = Relay {
+            master,
+            outer,
+            to_container: VecDeque::new(),
+            to_caller: VecDeque::new(),
+            input_open: true,
+            master_open: true,
+        };
+        if !sized {
+            relay.resize();
+        }
+        Ok(relay)
+    }
+
+    fn resize(&self) {
+        if let Some((rows, columns)) = self.outer.as_ref().and_then(RawTerminal::size) {
+            let _ = tty::set_size(self.master.as_fd(), rows, columns);
+        }
+    }
+
+    /// What to wait for. A direction whose buffer is full is not read.
+    fn interests(&self) -> Vec<(Interest, PollFd<'_>)> {
+        let mut list = Vec::with_capacity(3);
+        let mut of_master = PollFlags::empty();
+        if self.to_caller.len() < MOST {
+            of_master |= PollFlags::POLLIN;
+        }
+        if !self.to_container.is_empty() {
+            of_master |= PollFlags::POLLOUT;
+        }
+        if self.master_open && !of_master.is_empty() {
+            list.push((Interest::Master, PollFd::new(self.master.as_fd(), of_master)));
+        }
+        if self.input_open && self.master_open && self.to_container.len() < MOST {
+            list.push((Interest::Input, PollFd::new(fd::stdio(0), PollFlags::POLLIN)));
+        }
+        if !self.to_caller.is_empty() {
+            list.push((Interest::Output, PollFd::new(fd::stdio(1), PollFlags::POLLOUT)));
+        }
+        list
+    }
+
+    fn serve(&mut self, interest: Interest) {
+        match interest {
+            Interest::Master => {
+                if let Err(errno) = pour(&mut self.to_container, self.master.as_fd())
+                    && errno != Errno::EAGAIN
+                {
+                    self.to_container.clear();
+                }
+                self.master_open = fill(self.master.as_fd(), &mut self.to_caller);
+            }
+            Interest::Input => self.input_open = fill_once(fd::stdio(0), &mut self.to_container),
+            Interest::Output => {
+                if let Err(errno) = pour_once(&mut self.to_caller, fd::stdio(1))
+                    && errno != Errno::EAGAIN
+                {
+                    // Nobody reads any more; the container must not be blocked by that.
+                    self.to_caller.clear();
+                }
+            }
+        }
+    }
+
+    /// After the end of the container: everything that it has written still gets out.
+    fn drain(&mut self) {
+        loop {
+            if self.master_open {
+                self.master_open = fill(self.master.as_fd(), &mut self.to_caller);
+            }
+            if self.to_caller.is_empty() {
+                return;
+            }
+            while !self.to_caller.is_empty() {
+                match pour_once(&mut self.to_caller, fd::stdio(1)) {
+                    Ok(()) => {}
+                    Err(Errno::EAGAIN) => {
+                        let mut output = [PollFd::new(fd::stdio(1), PollFlags::POLLOUT)];
+                        let _ = poll(&mut output, PollTimeout::NONE);
+                    }
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Interest {
+    Master,
+    Input,
+    Output,
+}
+
+/// Reads until there is nothing or the buffer is full. False at the end: EIO is how a terminal says it.
+fn fill(from: BorrowedFd, buffer: &mut VecDeque<u8>) -> bool {
+    while buffer.len() < MOST {
+        let before = buffer.len();
+        if !fill_once(from, buffer) {
+            return false;
+        }
+        if buffer.len() == before {
+            return true;
+        }
+    }
+    true
+}
+
+fn fill_once(from: BorrowedFd, buffer: &mut VecDeque<u8>) -> bool {
+    let mut bytes = [0u8; 16 * 1024];
+    match fd::read(from, &mut bytes) {
+        Ok(0) => false,
+        Ok(length) => {
+            buffer.extend(&bytes[..length]);
+            true
+        }
+        Err(Errno::EAGAIN) => true,
+        Err(_) => false,
+    }
+}
+
+fn pour(buffer: &mut VecDeque<u8>, to: BorrowedFd) -> std::result::Result<(), Errno> {
+    while !buffer.is_empty() {
+        pour_once(buffer, to)?;
+    }
+    Ok(())
+}
+
+fn pour_once(buffer: &mut VecDeque<u8>, to: BorrowedFd) -> std::result::Result<(), Errno> {
+    let (first, _) = buffer.as_slices();
+    match nix::unistd::write(to, first) {
+        Ok(length) => {
+            buffer.drain(..length);
+            Ok(())
+        }
+        Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Waits for the end of the container. `signals` has blocked every signal since before the container was made.
+pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Result<Ended> {
+    let ended = loop {
+        let mut interests = relay.as_ref().map(Relay::interests).unwrap_or_default();
+        let mut waiting = vec![
+            PollFd::new(init.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        waiting.extend(interests.iter_mut().map(|(_, poll)| poll.clone()));
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
+        }
+        let fired: Vec<bool> = waiting.iter().map(|w| w.any().unwrap_or(false)).collect();
+        let served: Vec<Interest> =
+            interests.iter().zip(&fired[2..]).filter(|(_, fired)| **fired).map(|((i, _), _)| *i).collect();
+        drop((waiting, interests));
+        if fired[1] {
+            forward(init, signals, relay.as_ref());
+        }
+        if let Some(relay) = &mut relay {
+            served.into_iter().for_each(|interest| relay.serve(interest));
+        }
+        if fired[0] {
+            break init.wait().map_err(|e| Error::kernel("wait for the container", "waitid(2)", e))?;
+        }
+    };
+    if let Some(relay) = &mut relay {
+        relay.drain();
+    }
+    Ok(ended)
+}
+
+/// Passes every pending signal on, except those that concern this process itself.
+fn forward(init: &Child, signals: &SignalFd, relay: Option<&Relay>) {
+    while let Ok(Some(number)) = signal::next(signals) {
+        match number {
+            libc::SIGCHLD => crate::sys::clone::reap_others(init.pid),
+            libc::SIGWINCH if relay.is_some() => {
+                if let Some(relay) = relay {
+                    relay.resize();
+                }
+            }
+            libc::SIGPIPE | libc::SIGURG => {}
+            number => {
+                let _ = init.kill(number);
+            }
+        }
+    }
+}

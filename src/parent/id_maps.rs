@@ -1,0 +1,65 @@
+//! Writes id maps, and makes user namespaces whose only purpose is to map the ids of a mount.
+
+use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::error::{Errno, Error, Result};
+use crate::plan::namespaces::{IdMap, User, flag};
+use crate::sys::clone::{Parentage, Side, clone_child, exit_now};
+use crate::sys::{fd, path};
+
+/// Writes uid_map and gid_map of `pid`, each with one write(2).
+///
+/// Errors: EPERM when the caller may not map these ids; EINVAL for what the kernel cannot map.
+pub fn write(pid: i32, user: &User, rootless: bool) -> Result<()> {
+    let User::New { uids, gids } = user else { return Ok(()) };
+    if rootless {
+        // Without privilege over groups the kernel wants this first (user_namespaces(7)).
+        write_file(pid, "setgroups", "deny", "/linux/gidMappings")?;
+    }
+    write_file(pid, "uid_map", &uids.text(), "/linux/uidMappings")?;
+    write_file(pid, "gid_map", &gids.text(), "/linux/gidMappings")
+}
+
+/// One write(2) to a file of /proc/PID.
+pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
+    let failed = |call: &'static str, e: &std::io::Error| Error::io(format!("write {name}"), call, e).at(at);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{pid}/{name}"))
+        .map_err(|e| failed("openat(2)", &e))?;
+    match file.write(text.as_bytes()) {
+        Ok(length) if length == text.len() => Ok(()),
+        Ok(_) => Err(Error::kernel(format!("write {name}"), "write(2)", Errno::EIO).at(at)),
+        Err(error) => Err(failed("write(2)", &error)),
+    }
+}
+
+/// A user namespace with these maps that nobody lives in.
+pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {
+    let failed = |call: &'static str, e| Error::kernel("make a user namespace for the mount", call, e);
+    let (reading, writing) = fd::pipe().map_err(|e| failed("pipe2(2)", e))?;
+    let child = match clone_child(flag::USER, None, Parentage::Mine).map_err(|e| failed("clone3(2)", e))? {
+        Side::Child => {
+            drop(writing);
+            // Until the parent has what it needs and closes its end.
+            let _ = fd::read(reading.as_fd(), &mut [0u8; 1]);
+            exit_now(0)
+        }
+        Side::Parent(child) => child,
+    };
+    let maps = User::New { uids: uids.clone(), gids: gids.clone() };
+    let opened = write(child.pid, &maps, false).and_then(|()| open_user_namespace(child.pid));
+    drop(writing);
+    let _ = child.wait();
+    opened
+}
+
+/// The user namespace of a process.
+pub fn open_user_namespace(pid: i32) -> Result<OwnedFd> {
+    let failed = |e| Error::kernel("open the user namespace", "openat2(2)", e);
+    let path = CString::new(format!("/proc/{pid}/ns/user")).map_err(|_| failed(Errno::EINVAL))?;
+    path::openat2(path::cwd_fd(), &path, libc::O_RDONLY, 0, 0).map_err(failed)
+}

@@ -1,0 +1,10 @@
+//! The host's side of creating a container. Runs in the process that the engine started.
+
+pub mod console;
+pub mod create;
+pub mod failure;
+pub mod foreground;
+pub mod id_maps;
+pub mod prepare;
+pub mod seccomp_agent;
+pub mod undo;

@@ -1,0 +1,435 @@
+//! Opens everything that the plan names on the host, each once, and changes nothing.
+//!
+//! After this no path of the host is used by name. Sources of bind mounts become detached copies, which the child
+//! only has to attach.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::console;
+use crate::cgroup::{Cgroup, MountView};
+use crate::error::{Errno, Error, Result};
+use crate::plan::Plan;
+use crate::plan::mounts::{IdMapping, Kind, Mount};
+use crate::plan::namespaces::{Join, KINDS, flag};
+use crate::plan::security::Placement;
+use crate::sys::mount::open_tree_clone;
+use crate::sys::path::{self, Stat};
+use crate::sys::{clone, fd, seccomp};
+
+/// The source of a bind mount.
+#[derive(Debug)]
+pub enum Source {
+    /// A detached copy of the tree.
+    Tree(OwnedFd),
+    /// Copying needs privilege that only the child will have, in its own mount namespace: it opens the path again
+    /// and compares.
+    Path {
+        /// Absolute path.
+        path: CString,
+        /// What was found there.
+        stat: Stat,
+    },
+    /// A symbolic link that is made again at the destination: its target.
+    Link(CString),
+}
+
+/// Descriptors of the caller that the container gets.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    /// How many numbers from 3 on are theirs.
+    pub count: u32,
+    /// Those that are open.
+    pub open: Vec<i32>,
+}
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Filter {
+    /// Instructions.
+    pub instructions: Vec<seccomp::Instruction>,
+    /// Flags of seccomp(2).
+    pub flags: u32,
+}
+
+/// What a cgroup mount shows, with the container's own cgroups copied as detached mounts.
+#[derive(Debug)]
+pub enum CgroupView {
+    /// There is no cgroup.
+    None,
+    /// One tree; the container's own directory.
+    V2(Option<OwnedFd>),
+    /// One hierarchy for each group of controllers.
+    V1(Vec<HierarchyView>),
+}
+
+/// One hierarchy of cgroup v1.
+#[derive(Debug)]
+pub struct HierarchyView {
+    /// Directory name in the container.
+    pub name: CString,
+    /// Mount options.
+    pub options: String,
+    /// The container's own directory.
+    pub own: OwnedFd,
+    /// Links beside it: name and target.
+    pub links: Vec<(CString, CString)>,
+}
+
+/// The plan's handles.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The root file system (O_PATH).
+    pub rootfs: OwnedFd,
+    /// What it is.
+    pub rootfs_stat: Stat,
+    /// Its path without links, for a joined mount namespace.
+    pub rootfs_path: CString,
+    /// The bundle, working directory of hooks.
+    pub bundle: CString,
+    /// By mount.
+    pub sources: Vec<Option<Source>>,
+    /// User namespaces that map the ids of mounts, by mount.
+    pub id_maps: Vec<Option<OwnedFd>>,
+    /// By joined namespace.
+    pub namespaces: Vec<OwnedFd>,
+    /// By device, when nodes are bound: detached copies.
+    pub device_nodes: Vec<Option<OwnedFd>>,
+    /// The host's /dev/null as a detached mount; `None` without the privilege to copy it.
+    pub null: Option<OwnedFd>,
+    /// Compiled filter.
+    pub filter: Option<Filter>,
+    placement: Option<Placement>,
+    needs_privilege: bool,
+    /// Socket that gets the terminal.
+    pub console: Option<OwnedFd>,
+    /// Descriptors of the caller.
+    pub passed: Passed,
+    /// The cgroup, once it exists.
+    pub cgroup: Option<Cgroup>,
+    /// What the container sees of it.
+    pub cgroup_view: CgroupView,
+    hook_state: HookState,
+}
+
+/// The state document of hooks, less what changes.
+#[derive(Clone, Debug)]
+pub struct HookState {
+    /// Container id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: String,
+    /// Annotations, as an object.
+    pub annotations: serde_json::Value,
+}
+
+impl HookState {
+    /// The state document, in two halves between which the pid goes.
+    ///
+    /// Source: runtime.md#state.
+    pub fn halves(&self, status: &str) -> (Vec<u8>, Vec<u8>) {
+        let head = json!({"ociVersion": crate::state::OCI_VERSION, "id": self.id, "status": status});
+        let mut tail = json!({"bundle": self.bundle});
+        if self.annotations.as_object().is_some_and(|a| !a.is_empty()) {
+            tail["annotations"] = self.annotations.clone();
+        }
+        let mut before = head.to_string().into_bytes();
+        before.pop();
+        before.extend_from_slice(b",\"pid\":");
+        let mut after = tail.to_string().into_bytes();
+        after[0] = b',';
+        (before, after)
+    }
+
+    /// The document with this pid.
+    pub fn with_pid(&self, status: &str, pid: i32) -> Vec<u8> {
+        let (mut text, after) = self.halves(status);
+        text.extend_from_slice(pid.to_string().as_bytes());
+        text.extend_from_slice(&after);
+        text
+    }
+}
+
+impl Prepared {
+    /// When the filter is loaded.
+    pub fn placement(&self) -> Option<Placement> {
+        self.placement
+    }
+
+    /// Loading the filter needs CAP_SYS_ADMIN.
+    pub fn filter_needs_privilege(&self) -> bool {
+        self.needs_privilege
+    }
+
+    /// The directory for CLONE_INTO_CGROUP.
+    pub fn cgroup_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup.as_ref().and_then(Cgroup::into_fd)
+    }
+
+    /// The state document of hooks.
+    pub fn hook_state(&self) -> &HookState {
+        &self.hook_state
+    }
+
+    /// The state document of hooks in two halves, see [`HookState::halves`].
+    pub fn state_of_hook(&self, status: &str) -> (Vec<u8>, Vec<u8>) {
+        self.hook_state.halves(status)
+    }
+}
+
+/// What the command adds to the plan.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// `--console-socket`, absolute.
+    pub console_socket: Option<PathBuf>,
+    /// Descriptors of the caller.
+    pub passed: Passed,
+    /// The compiled filter of the plan.
+    pub filter: Option<teu_seccomp::Program>,
+}
+
+/// Opens everything. The second value is the end of the pair that gets the terminal when it is relayed.
+pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>)> {
+    let (rootfs, rootfs_path) = rootfs(plan)?;
+    let rootfs_stat = path::stat_fd(rootfs.as_fd())
+        .map_err(|e| Error::kernel("inspect the root file system", "statx(2)", e).at("/root/path"))?;
+    let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
+    let namespaces = plan.namespaces.joined.iter().map(namespace).collect::<Result<Vec<_>>>()?;
+    refuse_host_network(plan, &namespaces)?;
+    let (console, relay) = console::connect(plan, &inputs)?;
+    let null = if plan.rootfs.masked.is_empty() { None } else { null_mount()? };
+    let placement = plan.security.seccomp.as_ref().map(|s| s.placement);
+    let prepared = Prepared {
+        sources,
+        id_maps: plan.mounts.iter().map(own_id_map).collect::<Result<_>>()?,
+        namespaces,
+        device_nodes: device_nodes(plan)?,
+        null,
+        filter: inputs.filter.map(filter),
+        placement,
+        needs_privilege: placement.is_some() && !plan.identity.no_new_privileges,
+        console,
+        passed: inputs.passed,
+        cgroup: None,
+        cgroup_view: CgroupView::None,
+        hook_state: HookState {
+            id: plan.id.clone(),
+            bundle: plan.bundle.to_string_lossy().into_owned(),
+            annotations: json!(plan.annotations),
+        },
+        bundle: CString::new(plan.bundle.as_os_str().as_bytes())
+            .map_err(|_| Error::usage("the path of the bundle contains a NUL byte"))?,
+        rootfs,
+        rootfs_stat,
+        rootfs_path,
+    };
+    Ok((prepared, relay))
+}
+
+fn filter(program: teu_seccomp::Program) -> Filter {
+    let instruction =
+        |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+    Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
+}
+
+fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
+    let at = "/root/path";
+    let shown = plan.rootfs.path.display();
+    let failed = |call: &'static str, errno| {
+        Error::kernel(format!("open the root file system {shown}"), call, errno).at(at)
+    };
+    let real = std::fs::canonicalize(&plan.rootfs.path).map_err(|e| {
+        failed("openat2(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+            .hint("root.path is relative to the bundle unless it is absolute")
+    })?;
+    let real = CString::new(real.into_os_string().into_encoded_bytes())
+        .map_err(|_| Error::config(at, "the string contains a NUL byte"))?;
+    let rootfs = path::open_host_path(&real, libc::O_DIRECTORY).map_err(|e| failed("openat2(2)", e))?;
+    let host = path::open_host_path(c"/", libc::O_DIRECTORY).map_err(|e| failed("openat2(2)", e))?;
+    let ours = path::stat_fd(rootfs.as_fd()).map_err(|e| failed("statx(2)", e))?;
+    let hosts = path::stat_fd(host.as_fd()).map_err(|e| failed("statx(2)", e))?;
+    if ours.same_inode(&hosts) && ours.mount_id == hosts.mount_id {
+        return Err(Error::config(at, "the root directory of the host cannot be the root of a container"));
+    }
+    Ok((rootfs, real))
+}
+
+fn source(mount: &Mount) -> Result<Option<Source>> {
+    let Kind::Bind { source, recursive, no_follow, copy_symlink } = &mount.kind else {
+        return Ok(None);
+    };
+    let failed = |call: &'static str, errno: Errno| {
+        let what = format!("open the source {} of the mount on {}", source.to_string_lossy(), mount.shown);
+        Error::kernel(what, call, errno).at(format!("{}/source", mount.at))
+    };
+    if *copy_symlink {
+        let stat = path::statx(path::cwd_fd(), source, libc::AT_SYMLINK_NOFOLLOW)
+            .map_err(|e| failed("statx(2)", e))?;
+        if stat.is_symlink() {
+            let mut buffer = [0u8; libc::PATH_MAX as usize];
+            let link = path::readlinkat(path::cwd_fd(), source, &mut buffer)
+                .map_err(|e| failed("readlinkat(2)", e))?;
+            let link = CString::new(link).map_err(|_| failed("readlinkat(2)", Errno::EINVAL))?;
+            return Ok(Some(Source::Link(link)));
+        }
+    }
+    let flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    match open_tree_clone(path::cwd_fd(), source, *recursive, flags) {
+        Ok(tree) => Ok(Some(Source::Tree(tree))),
+        Err(Errno::EPERM) => {
+            let open_flags = if *no_follow { libc::O_NOFOLLOW } else { 0 };
+            let found = path::open_host_path(source, open_flags).map_err(|e| failed("openat2(2)", e))?;
+            let stat = path::stat_fd(found.as_fd()).map_err(|e| failed("statx(2)", e))?;
+            Ok(Some(Source::Path { path: source.clone(), stat }))
+        }
+        Err(errno) => Err(failed("open_tree(2)", errno)),
+    }
+}
+
+fn own_id_map(mount: &Mount) -> Result<Option<OwnedFd>> {
+    match &mount.id_mapping {
+        Some((IdMapping::Own { uids, gids }, _)) => super::id_maps::namespace_with(uids, gids)
+            .map(Some)
+            .map_err(|e| e.at(format!("{}/uidMappings", mount.at))),
+        _ => Ok(None),
+    }
+}
+
+fn namespace(join: &Join) -> Result<OwnedFd> {
+    let at = format!("{}/path", join.at);
+    let shown = join.path.to_string_lossy();
+    let name = KINDS.iter().find(|(flag, ..)| *flag == join.flag).map_or("?", |(_, name, ..)| name);
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = path::openat2(path::cwd_fd(), &join.path, flags, 0, 0)
+        .map_err(|e| Error::kernel(format!("open the {name} namespace {shown}"), "openat2(2)", e).at(&at))?;
+    match clone::namespace_kind(opened.as_fd()) {
+        Ok(kind) if kind == join.flag => Ok(opened),
+        Ok(_) => Err(Error::config(at, format!("{shown} is a namespace of another kind, not {name}"))),
+        Err(_) => Err(Error::config(at, format!("{shown} is no namespace"))),
+    }
+}
+
+/// A network namespace that is the caller's own is none: sysctls would change the host.
+fn refuse_host_network(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
+    let Some(index) = plan.namespaces.joined.iter().position(|join| join.flag == flag::NETWORK) else {
+        return Ok(());
+    };
+    let Some(sysctl) = plan.sysctls.iter().find(|s| s.path.as_bytes().starts_with(b"net/")) else {
+        return Ok(());
+    };
+    let same = path::openat2(path::cwd_fd(), c"/proc/self/ns/net", libc::O_RDONLY, 0, 0)
+        .and_then(|own| Ok(path::stat_fd(own.as_fd())?.same_inode(&path::stat_fd(opened[index].as_fd())?)));
+    match same {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            Err(Error::config(&sysctl.at, "the sysctl is not allowed in the host's network namespace"))
+        }
+        Err(e) => Err(Error::kernel("compare network namespaces", "statx(2)", e).at(&sysctl.at)),
+    }
+}
+
+/// The host's /dev/null, verified, as a mount that can be attached anywhere. `None` without the privilege.
+fn null_mount() -> Result<Option<OwnedFd>> {
+    let failed =
+        |call: &'static str, e| Error::kernel("open /dev/null of the host", call, e).at("/linux/maskedPaths");
+    match open_tree_clone(path::cwd_fd(), c"/dev/null", false, 0) {
+        Ok(tree) => {
+            let stat = path::stat_fd(tree.as_fd()).map_err(|e| failed("statx(2)", e))?;
+            if stat.is_char_device(1, 3) { Ok(Some(tree)) } else { Err(failed("statx(2)", Errno::ENODEV)) }
+        }
+        Err(Errno::EPERM) => Ok(None),
+        Err(errno) => Err(failed("open_tree(2)", errno)),
+    }
+}
+
+/// In a user namespace nodes cannot be made; those of the host are bound, if they are the same devices.
+fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+    if !plan.devices.bind_nodes || !plan.devices.populate {
+        return Ok(Vec::new());
+    }
+    let mut bound = Vec::with_capacity(plan.devices.nodes.len());
+    for node in &plan.devices.nodes {
+        if node.mode & libc::S_IFMT == libc::S_IFIFO {
+            bound.push(None);
+            continue;
+        }
+        let failed = |call: &'static str, e| {
+            let what = format!("open {} of the host, to bind it into the user namespace", node.shown);
+            Error::kernel(what, call, e).at(&node.at)
+        };
+        let host = CString::new(node.shown.as_str()).map_err(|_| failed("open_tree(2)", Errno::EINVAL))?;
+        let tree = open_tree_clone(path::cwd_fd(), &host, false, 0).map_err(|e| failed("open_tree(2)", e))?;
+        let stat = path::stat_fd(tree.as_fd()).map_err(|e| failed("statx(2)", e))?;
+        if stat.kind() != node.mode & libc::S_IFMT || stat.rdev != node.numbers {
+            return Err(Error::config(&node.at, format!("{} of the host is another device", node.shown)));
+        }
+        bound.push(Some(tree));
+    }
+    Ok(bound)
+}
+
+/// Copies the container's own cgroups, for a mount of type cgroup. Called once the cgroup exists.
+pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<CgroupView> {
+    let Some(mount) = plan.mounts.iter().find(|m| matches!(m.kind, Kind::Cgroup { .. })) else {
+        return Ok(CgroupView::None);
+    };
+    let string = |text: &str| {
+        CString::new(text).map_err(|_| Error::config(&mount.at, "a cgroup path contains a NUL byte"))
+    };
+    let copy = |dir: &std::path::Path| {
+        open_tree_clone(path::cwd_fd(), &string(&dir.to_string_lossy())?, false, 0).map_err(|e| {
+            Error::kernel(format!("open the cgroup {}", dir.display()), "open_tree(2)", e).at(&mount.at)
+        })
+    };
+    Ok(match cgroup.mount_view() {
+        None => CgroupView::None,
+        Some(MountView::V2(dir)) => CgroupView::V2(copy(&dir).ok()),
+        Some(MountView::V1(hierarchies)) => {
+            let mut views = Vec::with_capacity(hierarchies.len());
+            for hierarchy in hierarchies {
+                let links = hierarchy
+                    .links
+                    .iter()
+                    .map(|(name, target)| Ok((string(name)?, string(target)?)))
+                    .collect::<Result<_>>()?;
+                views.push(HierarchyView {
+                    name: string(&hierarchy.name)?,
+                    options: hierarchy.options,
+                    own: copy(&hierarchy.dir)?,
+                    links,
+                });
+            }
+            CgroupView::V1(views)
+        }
+    })
+}
+
+impl Passed {
+    /// Looks which of the `count` descriptors from 3 on are open. To be called first of all, since everything
+    /// that is opened later could take a free number.
+    ///
+    /// A hole is filled, so that nothing of ours lands in it. Errors: the last of the range is not open.
+    pub fn take(count: u32) -> Result<Passed> {
+        const MOST: u32 = 65_536;
+        if count > MOST {
+            return Err(Error::usage(format!("--preserve-fds {count} is more than {MOST}")));
+        }
+        let end = 3 + count as i32;
+        let open: Vec<i32> = (3..end).filter(|number| fd::is_open(*number)).collect();
+        let missing = (3..end).find(|number| !open.contains(number));
+        if let Some(missing) = missing
+            && open.last().is_none_or(|last| *last < end - 1)
+        {
+            return Err(Error::usage(format!("unable to stat preserved-fd {} (of {count})", missing - 2))
+                .hint("the descriptor is not open in the caller"));
+        }
+        for hole in (3..end).filter(|number| !open.contains(number)) {
+            fd::fill(hole).map_err(|e| Error::kernel("reserve a descriptor", "dup3(2)", e))?;
+        }
+        Ok(Passed { count, open })
+    }
+}

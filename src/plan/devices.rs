@@ -1,0 +1,158 @@
+//! Device nodes: the default ones, `linux.devices`, and the links in /dev.
+//!
+//! Source: config-linux.md#default-devices, #devices, #dev-symbolic-links.
+
+use std::ffi::{CStr, CString};
+
+use oci_spec::runtime::{Linux, LinuxDeviceType, Process};
+
+use super::mounts::{Mount, normalize};
+use super::namespaces::Namespaces;
+use super::{c_string, item};
+use crate::error::{Error, Result};
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Path inside the root, without leading slash.
+    pub path: CString,
+    /// As written.
+    pub shown: String,
+    /// File type (S_IFCHR, S_IFBLK, S_IFIFO) and permission bits.
+    pub mode: u32,
+    /// Major and minor number.
+    pub numbers: (u32, u32),
+    /// Owner inside the container.
+    pub uid: u32,
+    /// Group inside the container.
+    pub gid: u32,
+    /// JSON pointer.
+    pub at: String,
+    /// From `linux.devices`, not one of the defaults.
+    pub configured: bool,
+}
+
+/// What is made in /dev.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// False when /dev is a bind mount: then it is somebody else's and nothing is made in it.
+    pub populate: bool,
+    /// Nodes, configured ones in place of defaults.
+    pub nodes: Vec<Node>,
+    /// Nodes are bound from the host, because the user namespace forbids mknod(2).
+    pub bind_nodes: bool,
+    /// /dev/console is made.
+    pub console: bool,
+}
+
+impl Devices {
+    /// Paths of `linux.devices`, with leading slash.
+    pub fn configured_paths(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter(|n| n.configured).map(|n| n.shown.as_str())
+    }
+}
+
+/// Links in /dev: name, target, and whether the target must exist.
+pub const LINKS: [(&CStr, &CStr); 5] = [
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+    (c"core", c"/proc/kcore"),
+];
+
+/// The default nodes: all character devices of mode 0666.
+pub const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Plans /dev and `linux.devices`.
+pub fn plan(
+    linux: Option<&Linux>,
+    process: &Process,
+    mounts: &[Mount],
+    namespaces: &Namespaces,
+) -> Result<Devices> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for (path, major, minor) in DEFAULTS {
+        nodes.push(Node {
+            path: c_string(&path[1..], "")?,
+            shown: path.to_owned(),
+            mode: libc::S_IFCHR | 0o666,
+            numbers: (major, minor),
+            uid: 0,
+            gid: 0,
+            at: "/linux/devices".to_owned(),
+            configured: false,
+        });
+    }
+    for (index, device) in linux.and_then(|l| l.devices().as_deref()).unwrap_or_default().iter().enumerate() {
+        let at = item("/linux/devices", index);
+        let node = configured(device, at)?;
+        // Always a link to pts/ptmx.
+        if node.shown == "/dev/ptmx" {
+            continue;
+        }
+        // Only defaults are replaced: two configured nodes at one path must agree, which mknod will tell.
+        match nodes.iter_mut().find(|known| known.path == node.path && !known.configured) {
+            Some(known) => *known = node,
+            None => nodes.push(node),
+        }
+    }
+    Ok(Devices {
+        populate: !mounts.iter().any(|m| m.is_bind() && m.is_at("dev")),
+        nodes,
+        bind_nodes: namespaces.has_user(),
+        console: process.terminal().unwrap_or(false),
+    })
+}
+
+fn configured(device: &oci_spec::runtime::LinuxDevice, at: String) -> Result<Node> {
+    const LARGEST_MAJOR: i64 = (1 << 12) - 1;
+    const LARGEST_MINOR: i64 = (1 << 20) - 1;
+    let shown = device.path().to_string_lossy().into_owned();
+    if !shown.starts_with('/') {
+        return Err(Error::config(format!("{at}/path"), "the path of a device must be absolute"));
+    }
+    let kind = match device.typ() {
+        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+        LinuxDeviceType::B => libc::S_IFBLK,
+        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::A => {
+            return Err(Error::config(
+                format!("{at}/type"),
+                "\"a\" is no type of a device node: c, u, b or p",
+            ));
+        }
+    };
+    let numbers = if kind == libc::S_IFIFO {
+        (0, 0)
+    } else {
+        let number = |name: &str, value: i64, largest: i64| {
+            u32::try_from(value)
+                .ok()
+                .filter(|_| value <= largest)
+                .ok_or_else(|| Error::config(format!("{at}/{name}"), format!("must be from 0 to {largest}")))
+        };
+        (number("major", device.major(), LARGEST_MAJOR)?, number("minor", device.minor(), LARGEST_MINOR)?)
+    };
+    let path = normalize(&shown);
+    if path.is_empty() {
+        return Err(Error::config(format!("{at}/path"), "the root directory cannot be a device"));
+    }
+    Ok(Node {
+        path: c_string(&path, &format!("{at}/path"))?,
+        shown: format!("/{path}"),
+        mode: kind | device.file_mode().unwrap_or(0o666) & 0o7777,
+        numbers,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        at,
+        configured: true,
+    })
+}

@@ -1,0 +1,217 @@
+//! The plan: what will be done, in what order, and which field of `config.json` asked for it.
+//!
+//! [`plan`] reads three values and does no I/O: `config.json`, the command with what it inherited, and a dozen
+//! facts about the host. It validates, fills in defaults, translates words into kernel constants and builds the
+//! strings that system calls take. The order of phases is not here: it is code, in `parent::create` and
+//! `child::create`. What each phase does is a slice of the plan, and each item knows its JSON pointer.
+//!
+//! Questions that only the container's own tree can answer (symbolic links, the program in PATH, the home
+//! directory) stay questions here, as types; the child answers each once, on a file descriptor.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod devices;
+pub mod hooks;
+pub mod identity;
+pub mod limits;
+pub mod mounts;
+pub mod namespaces;
+pub mod process;
+pub mod rootfs;
+pub mod security;
+pub mod show;
+pub mod sysctl;
+pub mod uts;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use crate::config::{Config, Warning};
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+/// What the command line and the calling process contribute to a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The container id, already validated.
+    pub id: String,
+    /// Absolute path of the bundle, links resolved.
+    pub bundle: PathBuf,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--console-socket` was given.
+    pub console_socket: bool,
+    /// The command returns while the container lives (`create`, `run --detach`).
+    pub detached: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// Descriptors passed by socket activation, counted only when LISTEN_PID names this process.
+    pub listen_fds: u32,
+    /// `--systemd-cgroup`, or the driver that `--cgroup-manager` names.
+    pub cgroup_driver: cgroup::Driver,
+    /// The relay directory for NOTIFY_SOCKET, when the caller waits for readiness.
+    pub notify_directory: Option<PathBuf>,
+}
+
+/// Everything that `create` will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// Container id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// `ociVersion` of the configuration.
+    pub oci_version: String,
+    /// `annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// Namespaces, and how they are entered.
+    pub namespaces: namespaces::Namespaces,
+    /// The cgroup and its limits.
+    pub cgroup: cgroup::CgroupPlan,
+    /// Host and domain name.
+    pub uts: uts::Uts,
+    /// Root file system, propagation, masked and read-only paths.
+    pub rootfs: rootfs::Rootfs,
+    /// Mounts, in order.
+    pub mounts: Vec<mounts::Mount>,
+    /// Device nodes and links in /dev.
+    pub devices: devices::Devices,
+    /// Kernel parameters.
+    pub sysctls: Vec<sysctl::Sysctl>,
+    /// Resource limits and OOM score, set from outside.
+    pub limits: limits::Limits,
+    /// What runs.
+    pub process: process::Process,
+    /// As whom it runs.
+    pub identity: identity::Identity,
+    /// Seccomp filter and LSM labels.
+    pub security: security::Security,
+    /// Hooks.
+    pub hooks: hooks::Hooks,
+    /// A session keyring of this name is joined.
+    pub keyring: Option<CString>,
+    /// How many descriptors from 3 on the container gets.
+    pub passed_fds: u32,
+    /// What is suspicious but no error.
+    pub warnings: Vec<Warning>,
+}
+
+/// Makes the plan of `create` and `run`.
+pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
+    let spec = &config.spec;
+    let mut warnings = config.warnings.clone();
+    version(spec.version())?;
+    let linux = spec.linux().as_ref();
+    let annotations = annotations(spec)?;
+    let namespaces = namespaces::plan(linux, host)?;
+    let Some(process) = spec.process().as_ref() else {
+        return Err(Error::config("/process", "process property must be set")
+            .hint("a container without a process cannot be started"));
+    };
+    let rootfs = rootfs::plan(spec, request, &namespaces, &mut warnings)?;
+    let mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
+    let devices = devices::plan(linux, process, &mounts, &namespaces)?;
+    let planned_process = process::plan(process, &config.process, request)?;
+    let identity =
+        identity::plan(process, &config.process, "/process", &annotations, &namespaces, host, &mut warnings)?;
+    let nodes: Vec<&str> = devices.configured_paths().collect();
+    let cgroup = cgroup::plan_cgroup(&cgroup::Request {
+        id: &request.id,
+        linux,
+        driver: request.cgroup_driver,
+        mode: host.cgroup_mode,
+        rootless: host.is_rootless(),
+        unified: &host.unified_controllers,
+        device_nodes: &nodes,
+    })?;
+    warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
+    let security = security::plan(config, process, host)?;
+    refuse_unsupported(linux)?;
+    Ok(Plan {
+        id: request.id.clone(),
+        bundle: request.bundle.clone(),
+        oci_version: spec.version().clone(),
+        uts: uts::plan(spec, &namespaces)?,
+        sysctls: sysctl::plan(linux, &namespaces)?,
+        limits: limits::plan(process, "/process")?,
+        hooks: hooks::plan(spec.hooks().as_ref(), &planned_process.environment)?,
+        keyring: if request.no_new_keyring {
+            None
+        } else {
+            Some(c_string(&format!("_ses.{}", request.id), "/")?)
+        },
+        passed_fds: request.preserve_fds.saturating_add(request.listen_fds),
+        process: planned_process,
+        annotations,
+        namespaces,
+        cgroup,
+        rootfs,
+        mounts,
+        devices,
+        identity,
+        security,
+        warnings,
+    })
+}
+
+/// The version must be SemVer of major 1; newer minors are fine, since unknown properties are ignored.
+fn version(version: &str) -> Result<()> {
+    let wrong = |text: String| {
+        Err(Error::config("/ociVersion", text)
+            .hint("teu reads versions 1.0.0 to 1.3.0 and later ones of major 1"))
+    };
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    let is_number = |n: &&str| {
+        !n.is_empty()
+            && n.len() < 10
+            && n.bytes().all(|b| b.is_ascii_digit())
+            && (*n == "0" || !n.starts_with('0'))
+    };
+    if numbers.len() != 3 || !numbers.iter().all(is_number) {
+        return wrong(format!("\"{version}\" is no semantic version"));
+    }
+    if numbers[0] != "1" {
+        return wrong(format!("version {version} of the specification is not supported"));
+    }
+    Ok(())
+}
+
+fn annotations(spec: &oci_spec::runtime::Spec) -> Result<BTreeMap<String, String>> {
+    let mut sorted = BTreeMap::new();
+    for (key, value) in spec.annotations().iter().flatten() {
+        if key.is_empty() {
+            return Err(Error::config("/annotations/", "the key of an annotation must not be empty"));
+        }
+        sorted.insert(key.clone(), value.clone());
+    }
+    Ok(sorted)
+}
+
+/// Fields that this version knows but cannot honour: refused, since ignoring them would half-work.
+fn refuse_unsupported(linux: Option<&oci_spec::runtime::Linux>) -> Result<()> {
+    let Some(linux) = linux else { return Ok(()) };
+    let asked = [
+        ("/linux/intelRdt", linux.intel_rdt().is_some()),
+        ("/linux/netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
+    ];
+    match asked.into_iter().find(|(_, present)| *present) {
+        Some((pointer, _)) => {
+            Err(Error::config(pointer, "this version of teu does not support the property"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A string for a system call; a NUL byte inside is an error at `pointer`.
+pub fn c_string(text: &str, pointer: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::config(pointer, "the string contains a NUL byte"))
+}
+
+/// The pointer of element `index` below `base`.
+pub fn item(base: &str, index: usize) -> String {
+    format!("{base}/{index}")
+}

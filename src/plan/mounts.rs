@@ -1,0 +1,629 @@
+//! `mounts`: option strings become attributes, propagation, file system parameters and switches.
+//!
+//! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
+
+use std::ffi::CString;
+
+use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
+
+use super::namespaces::{IdMap, IdRange, Namespaces, User, flag};
+use super::{Request, c_string, item};
+use crate::config::Warning;
+use crate::error::{Error, Result};
+
+/// Attribute bits, as mount_setattr(2) takes them.
+pub mod attr {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x01;
+    /// Ignore set-user-id bits.
+    pub const NOSUID: u64 = 0x02;
+    /// No device nodes.
+    pub const NODEV: u64 = 0x04;
+    /// No execution.
+    pub const NOEXEC: u64 = 0x08;
+    /// Mask of the access time values.
+    pub const ATIME: u64 = 0x70;
+    /// No access times.
+    pub const NOATIME: u64 = 0x10;
+    /// All access times.
+    pub const STRICTATIME: u64 = 0x20;
+    /// No access times of directories.
+    pub const NODIRATIME: u64 = 0x80;
+    /// No symbolic links.
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// Propagation bits, as mount_setattr(2) takes them.
+pub mod propagation {
+    /// Unbindable.
+    pub const UNBINDABLE: u64 = 1 << 17;
+    /// Private.
+    pub const PRIVATE: u64 = 1 << 18;
+    /// Slave.
+    pub const SLAVE: u64 = 1 << 19;
+    /// Shared.
+    pub const SHARED: u64 = 1 << 20;
+}
+
+/// Attributes to set and to clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Set.
+    pub set: u64,
+    /// Cleared first.
+    pub clear: u64,
+}
+
+impl Attributes {
+    fn set(&mut self, bits: u64) {
+        self.set |= bits;
+        self.clear &= !bits;
+    }
+
+    fn clear(&mut self, bits: u64) {
+        self.clear |= bits;
+        self.set &= !bits;
+    }
+
+    /// An access time value: the three exclude each other, so the mask is cleared. 0 is relatime.
+    fn atime(&mut self, value: u64) {
+        self.set = self.set & !attr::ATIME | value;
+        self.clear |= attr::ATIME;
+    }
+
+    /// True when nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Attributes::default()
+    }
+}
+
+/// One parameter of a file system context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// A word.
+    Flag(CString),
+    /// `key=value`.
+    String(CString, CString),
+}
+
+/// Ids of a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdMapping {
+    /// Mapped as the container's user namespace maps.
+    OfContainer,
+    /// Mapped by these ranges.
+    Own {
+        /// User ids.
+        uids: IdMap,
+        /// Group ids.
+        gids: IdMap,
+    },
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A part of the host's tree.
+    Bind {
+        /// Absolute path on the host.
+        source: CString,
+        /// With the mounts below it.
+        recursive: bool,
+        /// The source itself may be a symbolic link, which is bound.
+        no_follow: bool,
+        /// A symbolic link at the source is made again at the destination instead.
+        copy_symlink: bool,
+    },
+    /// A new instance of a file system.
+    FileSystem {
+        /// Type.
+        fstype: CString,
+        /// Name of the source, shown in mountinfo.
+        source: CString,
+        /// Parameters, in order.
+        parameters: Vec<Parameter>,
+        /// The content of the destination is copied into the new tmpfs.
+        copy_up: bool,
+        /// The mode of an existing destination is kept, unless the parameters say `mode=`.
+        keep_mode: bool,
+    },
+    /// The container's view of the cgroups, whatever the host has.
+    Cgroup {
+        /// Parameters for cgroup v2.
+        parameters: Vec<Parameter>,
+    },
+    /// Only the attributes of what is mounted there change.
+    Remount,
+}
+
+/// One mount.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Path inside the root, without leading slash and without `.`; links are resolved when it is done.
+    pub destination: CString,
+    /// The destination as written, for messages.
+    pub shown: String,
+    /// What.
+    pub kind: Kind,
+    /// Attributes of the mount.
+    pub attributes: Attributes,
+    /// Attributes of the mount and everything below it.
+    pub recursive: Attributes,
+    /// Propagation changes, in order: bits, and whether recursive.
+    pub propagation: Vec<(u64, bool)>,
+    /// The final component of the destination is not followed.
+    pub dest_no_follow: bool,
+    /// Read-only is set at the end, because device nodes and mount points must be made first.
+    pub late_read_only: bool,
+    /// Id mapping, and whether recursive.
+    pub id_mapping: Option<(IdMapping, bool)>,
+    /// JSON pointer.
+    pub at: String,
+}
+
+impl Mount {
+    /// True when the destination is exactly this path (without leading slash).
+    pub fn is_at(&self, path: &str) -> bool {
+        self.destination.as_bytes() == path.as_bytes()
+    }
+
+    /// True for a bind.
+    pub fn is_bind(&self) -> bool {
+        matches!(self.kind, Kind::Bind { .. })
+    }
+}
+
+/// What an option word does.
+#[derive(Clone, Copy)]
+enum Effect {
+    Nothing,
+    Bind(bool),
+    Remount,
+    Set(u64),
+    Clear(u64),
+    Atime(u64),
+    SetBelow(u64),
+    ClearBelow(u64),
+    AtimeBelow(u64),
+    Propagation(u64, bool),
+    /// A flag of the superblock: set by this parameter.
+    Superblock(&'static str),
+    /// The opposite, which is the default.
+    NotSuperblock(&'static str),
+    CopyUp,
+    CopySymlink,
+    SourceNoFollow,
+    DestNoFollow,
+    IdMap(bool),
+}
+
+/// Every word that is not left to the file system. `features` prints the first column.
+const OPTIONS: [(&str, Effect); 65] = {
+    use Effect::*;
+    use attr::*;
+    use propagation::*;
+    [
+        ("async", NotSuperblock("sync")),
+        ("atime", Atime(0)),
+        ("bind", Bind(false)),
+        ("copy-symlink", CopySymlink),
+        ("defaults", Nothing),
+        ("dest-nofollow", DestNoFollow),
+        ("dev", Clear(NODEV)),
+        ("diratime", Clear(NODIRATIME)),
+        ("dirsync", Superblock("dirsync")),
+        ("exec", Clear(NOEXEC)),
+        ("idmap", IdMap(false)),
+        ("iversion", Nothing), // file systems decide by themselves since Linux 4.16
+        ("lazytime", Superblock("lazytime")),
+        ("loud", Nothing),
+        ("mand", Nothing), // has no effect since Linux 5.15
+        ("noatime", Atime(NOATIME)),
+        ("nodev", Set(NODEV)),
+        ("nodiratime", Set(NODIRATIME)),
+        ("noexec", Set(NOEXEC)),
+        ("noiversion", Nothing),
+        ("nolazytime", NotSuperblock("lazytime")),
+        ("nomand", Nothing),
+        ("norelatime", Atime(0)),
+        ("nostrictatime", Atime(0)),
+        ("nosuid", Set(NOSUID)),
+        ("nosymfollow", Set(NOSYMFOLLOW)),
+        ("private", Propagation(PRIVATE, false)),
+        ("ratime", AtimeBelow(0)),
+        ("rbind", Bind(true)),
+        ("rdev", ClearBelow(NODEV)),
+        ("rdiratime", ClearBelow(NODIRATIME)),
+        ("relatime", Atime(0)),
+        ("remount", Remount),
+        ("rexec", ClearBelow(NOEXEC)),
+        ("ridmap", IdMap(true)),
+        ("rnoatime", AtimeBelow(NOATIME)),
+        ("rnodev", SetBelow(NODEV)),
+        ("rnodiratime", SetBelow(NODIRATIME)),
+        ("rnoexec", SetBelow(NOEXEC)),
+        ("rnorelatime", AtimeBelow(0)),
+        ("rnostrictatime", AtimeBelow(0)),
+        ("rnosuid", SetBelow(NOSUID)),
+        ("rnosymfollow", SetBelow(NOSYMFOLLOW)),
+        ("ro", Set(RDONLY)),
+        ("rprivate", Propagation(PRIVATE, true)),
+        ("rrelatime", AtimeBelow(0)),
+        ("rro", SetBelow(RDONLY)),
+        ("rrw", ClearBelow(RDONLY)),
+        ("rshared", Propagation(SHARED, true)),
+        ("rslave", Propagation(SLAVE, true)),
+        ("rstrictatime", AtimeBelow(STRICTATIME)),
+        ("rsuid", ClearBelow(NOSUID)),
+        ("rsymfollow", ClearBelow(NOSYMFOLLOW)),
+        ("runbindable", Propagation(UNBINDABLE, true)),
+        ("rw", Clear(RDONLY)),
+        ("shared", Propagation(SHARED, false)),
+        ("silent", Nothing),
+        ("slave", Propagation(SLAVE, false)),
+        ("src-nofollow", SourceNoFollow),
+        ("strictatime", Atime(STRICTATIME)),
+        ("suid", Clear(NOSUID)),
+        ("symfollow", Clear(NOSYMFOLLOW)),
+        ("sync", Superblock("sync")),
+        ("tmpcopyup", CopyUp),
+        ("unbindable", Propagation(UNBINDABLE, false)),
+    ]
+};
+
+/// The option words that `features` lists, sorted.
+pub fn option_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
+/// Everything that the options of one mount say.
+#[derive(Default)]
+struct Options {
+    bind: Option<bool>,
+    remount: bool,
+    attributes: Attributes,
+    recursive: Attributes,
+    propagation: Vec<(u64, bool)>,
+    superblock: Vec<&'static str>,
+    data: Vec<(usize, String)>,
+    copy_up: Option<usize>,
+    copy_symlink: Option<usize>,
+    source_no_follow: Option<usize>,
+    dest_no_follow: Option<usize>,
+    id_map: Option<bool>,
+}
+
+fn read_options(words: &[String]) -> Options {
+    let mut all = Options::default();
+    for (index, word) in words.iter().enumerate() {
+        let Some((_, effect)) = OPTIONS.iter().find(|(name, _)| name == word) else {
+            all.data.push((index, word.clone()));
+            continue;
+        };
+        match *effect {
+            Effect::Nothing => {}
+            Effect::Bind(recursive) => all.bind = Some(recursive || all.bind == Some(true)),
+            Effect::Remount => all.remount = true,
+            Effect::Set(bits) => all.attributes.set(bits),
+            Effect::Clear(bits) => all.attributes.clear(bits),
+            Effect::Atime(value) => all.attributes.atime(value),
+            Effect::SetBelow(bits) => all.recursive.set(bits),
+            Effect::ClearBelow(bits) => all.recursive.clear(bits),
+            Effect::AtimeBelow(value) => all.recursive.atime(value),
+            Effect::Propagation(bits, recursive) => all.propagation.push((bits, recursive)),
+            Effect::Superblock(name) => {
+                all.superblock.retain(|set| *set != name);
+                all.superblock.push(name);
+            }
+            Effect::NotSuperblock(name) => all.superblock.retain(|set| *set != name),
+            Effect::CopyUp => all.copy_up = Some(index),
+            Effect::CopySymlink => all.copy_symlink = Some(index),
+            Effect::SourceNoFollow => all.source_no_follow = Some(index),
+            Effect::DestNoFollow => all.dest_no_follow = Some(index),
+            Effect::IdMap(recursive) => all.id_map = Some(recursive),
+        }
+    }
+    all
+}
+
+/// Plans `mounts`.
+pub fn plan(
+    spec: &Spec,
+    request: &Request,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Mount>> {
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let mut planned = Vec::with_capacity(mounts.len() + 1);
+    for (index, mount) in mounts.iter().enumerate() {
+        planned.push(one(mount, item("/mounts", index), request, namespaces, warnings)?);
+    }
+    if let Some(directory) = &request.notify_directory {
+        planned.push(notify_mount(directory)?);
+    }
+    Ok(planned)
+}
+
+fn one(
+    mount: &ConfigMount,
+    at: String,
+    request: &Request,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<Warning>,
+) -> Result<Mount> {
+    let pointer = |member: &str| format!("{at}/{member}");
+    let shown = mount.destination().to_string_lossy().into_owned();
+    let destination = destination(&shown, &pointer("destination"), warnings)?;
+    let words = mount.options().as_deref().unwrap_or_default();
+    let options = read_options(words);
+    let option_at = |index: usize| format!("{at}/options/{index}");
+    let mut made = Mount {
+        destination,
+        shown,
+        kind: Kind::Remount,
+        attributes: options.attributes,
+        recursive: options.recursive,
+        propagation: options.propagation.clone(),
+        dest_no_follow: options.dest_no_follow.is_some(),
+        late_read_only: false,
+        id_mapping: id_mapping(mount, &options, namespaces, &at)?,
+        at: at.clone(),
+    };
+    let fstype = mount.typ().as_deref().unwrap_or_default();
+    if let Some(recursive) = options.bind.filter(|_| !options.remount) {
+        made.kind = bind(mount, &options, recursive, request, &at)?;
+        check_special_destination(&made, fstype, &pointer("destination"))?;
+        return Ok(made);
+    }
+    for (present, what) in
+        [(options.copy_symlink, "copy-symlink"), (options.source_no_follow, "src-nofollow")]
+    {
+        if let Some(index) = present {
+            return Err(Error::config(option_at(index), format!("\"{what}\" is only for bind mounts")));
+        }
+    }
+    if options.remount {
+        if let Some((index, word)) = options.data.first() {
+            return Err(Error::config(
+                option_at(*index),
+                format!("\"{word}\" cannot be changed by a remount"),
+            ));
+        }
+        return Ok(made);
+    }
+    match fstype {
+        "" => {
+            return Err(Error::config(pointer("type"), "a mount needs a type, or the option \"bind\"")
+                .hint("add \"rbind\" to the options to mount a directory of the host"));
+        }
+        "bind" | "none" => {
+            return Err(Error::config(
+                pointer("options"),
+                format!("type \"{fstype}\" mounts nothing by itself"),
+            )
+            .hint("add \"bind\" or \"rbind\" to the options"));
+        }
+        _ => {}
+    }
+    if fstype != "tmpfs"
+        && let Some(index) = options.copy_up
+    {
+        return Err(Error::config(option_at(index), "\"tmpcopyup\" is only for tmpfs"));
+    }
+    let parameters = parameters(&options, &at, fstype)?;
+    made.late_read_only = fstype == "tmpfs" && options.attributes.set & attr::RDONLY != 0;
+    let source = mount.source().as_ref().map_or(fstype.to_owned(), |s| s.to_string_lossy().into_owned());
+    made.kind = match fstype {
+        "cgroup" => Kind::Cgroup { parameters },
+        _ => Kind::FileSystem {
+            keep_mode: fstype == "tmpfs" && !parameters.iter().any(is_mode),
+            fstype: c_string(fstype, &pointer("type"))?,
+            source: c_string(if source.is_empty() { fstype } else { &source }, &pointer("source"))?,
+            parameters,
+            copy_up: options.copy_up.is_some(),
+        },
+    };
+    check_special_destination(&made, fstype, &pointer("destination"))?;
+    if fstype == "mqueue" && !namespaces.has(flag::IPC) && namespaces.has_user() {
+        warnings.push(Warning::new(at, "mqueue needs an ipc namespace of its own in a user namespace"));
+    }
+    Ok(made)
+}
+
+fn is_mode(parameter: &Parameter) -> bool {
+    matches!(parameter, Parameter::String(key, _) if key.as_c_str() == c"mode")
+}
+
+fn bind(
+    mount: &ConfigMount,
+    options: &Options,
+    recursive: bool,
+    request: &Request,
+    at: &str,
+) -> Result<Kind> {
+    if let Some((index, word)) = options.data.first() {
+        return Err(Error::config(
+            format!("{at}/options/{index}"),
+            format!("\"{word}\" is an option of a file system and cannot be given for a bind mount"),
+        ));
+    }
+    if let Some(name) = options.superblock.first() {
+        return Err(Error::config(
+            format!("{at}/options"),
+            format!("\"{name}\" would change the mounted file system for the whole host"),
+        ));
+    }
+    if let Some(index) = options.copy_up {
+        return Err(Error::config(format!("{at}/options/{index}"), "\"tmpcopyup\" is only for tmpfs"));
+    }
+    if options.copy_symlink.is_some()
+        && let Some(index) = options.source_no_follow.or(options.dest_no_follow)
+    {
+        return Err(Error::config(
+            format!("{at}/options/{index}"),
+            "cannot be combined with \"copy-symlink\"",
+        ));
+    }
+    let source = match mount.source() {
+        Some(source) if !source.as_os_str().is_empty() => request.bundle.join(source),
+        _ => return Err(Error::config(format!("{at}/source"), "a bind mount needs a source")),
+    };
+    Ok(Kind::Bind {
+        source: c_string(&source.to_string_lossy(), &format!("{at}/source"))?,
+        recursive,
+        no_follow: options.source_no_follow.is_some(),
+        copy_symlink: options.copy_symlink.is_some(),
+    })
+}
+
+/// What is not an option of mounts is a parameter of the file system. A word with commas is split as mount(8)
+/// would, except that labels keep theirs.
+fn parameters(options: &Options, at: &str, fstype: &str) -> Result<Vec<Parameter>> {
+    let mut all = Vec::new();
+    // A block device that is mounted read-only must not be written to by its file system either.
+    let virtual_fs =
+        matches!(fstype, "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2");
+    if !virtual_fs && options.attributes.set & attr::RDONLY != 0 {
+        all.push(Parameter::Flag(c"ro".to_owned()));
+    }
+    for name in &options.superblock {
+        all.push(Parameter::Flag(c_string(name, at)?));
+    }
+    for (index, word) in &options.data {
+        let pointer = format!("{at}/options/{index}");
+        let quoted = word.contains('"') || fstype == "overlay";
+        let pieces: Vec<&str> = if quoted { vec![word] } else { word.split(',').collect() };
+        for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+            all.push(match piece.split_once('=') {
+                Some((key, value)) => {
+                    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+                    Parameter::String(c_string(key, &pointer)?, c_string(value, &pointer)?)
+                }
+                None => Parameter::Flag(c_string(piece, &pointer)?),
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn id_mapping(
+    mount: &ConfigMount,
+    options: &Options,
+    namespaces: &Namespaces,
+    at: &str,
+) -> Result<Option<(IdMapping, bool)>> {
+    let recursive = options.id_map == Some(true);
+    let ranges = |list: &[LinuxIdMapping]| {
+        IdMap(
+            list.iter()
+                .map(|m| IdRange { inside: m.container_id(), outside: m.host_id(), count: m.size() })
+                .collect(),
+        )
+    };
+    let some = |list: &Option<Vec<LinuxIdMapping>>| list.as_deref().filter(|l| !l.is_empty()).map(ranges);
+    match (some(mount.uid_mappings()), some(mount.gid_mappings())) {
+        (Some(uids), Some(gids)) => Ok(Some((IdMapping::Own { uids, gids }, recursive))),
+        (Some(_), None) => {
+            Err(Error::config(format!("{at}/gidMappings"), "uidMappings and gidMappings go together"))
+        }
+        (None, Some(_)) => {
+            Err(Error::config(format!("{at}/uidMappings"), "uidMappings and gidMappings go together"))
+        }
+        (None, None) if options.id_map.is_none() => Ok(None),
+        (None, None) if namespaces.user == User::Inherited => Err(Error::config(
+            format!("{at}/options"),
+            "an id-mapped mount needs mappings of its own or a user namespace",
+        )),
+        (None, None) => Ok(Some((IdMapping::OfContainer, recursive))),
+    }
+}
+
+/// The path without leading slash, `.` and empty components. `..` is left to the resolution in the root.
+fn destination(shown: &str, pointer: &str, warnings: &mut Vec<Warning>) -> Result<CString> {
+    if shown.is_empty() {
+        return Err(Error::config(pointer, "the destination of a mount must not be empty"));
+    }
+    if !shown.starts_with('/') {
+        warnings.push(Warning::new(pointer, "a relative destination is deprecated, taken as relative to /"));
+    }
+    let clean = normalize(shown);
+    if clean.is_empty() {
+        return Err(Error::config(pointer, format!("the destination {shown} is the root of the container")));
+    }
+    c_string(&clean, pointer)
+}
+
+/// Resolves `.` and `..` in the text, as far as text can tell; `..` at the top stays at the top.
+pub fn normalize(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The files below /proc that lxcfs and others may cover.
+const PROC_FILES: [&str; 9] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
+];
+
+/// Nothing may cover /proc or a part of it, except procfs itself: labels and masks are written there.
+///
+/// CVE-2019-16884. The child checks again what the destination really is.
+fn check_special_destination(mount: &Mount, fstype: &str, pointer: &str) -> Result<()> {
+    let Ok(path) = mount.destination.to_str() else { return Ok(()) };
+    let Some(below) = path.strip_prefix("proc").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    else {
+        return Ok(());
+    };
+    let below = below.trim_start_matches('/');
+    if below.is_empty() {
+        // A bind onto /proc must bind a procfs; that can only be seen on the descriptor.
+        if fstype == "proc" || mount.is_bind() {
+            return Ok(());
+        }
+        return Err(Error::config(
+            pointer,
+            format!("\"{fstype}\" cannot be mounted on /proc, only proc can"),
+        ));
+    }
+    if mount.is_bind() && (PROC_FILES.contains(&below) || below == "sys/crypto/fips_enabled") {
+        return Ok(());
+    }
+    Err(Error::config(pointer, format!("{} cannot be mounted because it is inside /proc", mount.shown)))
+}
+
+/// The directory that holds the readiness socket, mounted read-only at /run/notify.
+fn notify_mount(directory: &std::path::Path) -> Result<Mount> {
+    Ok(Mount {
+        destination: c"run/notify".to_owned(),
+        shown: "/run/notify".to_owned(),
+        kind: Kind::Bind {
+            source: c_string(&directory.to_string_lossy(), "")?,
+            recursive: false,
+            no_follow: false,
+            copy_symlink: false,
+        },
+        attributes: Attributes { set: attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC, clear: 0 },
+        recursive: Attributes::default(),
+        propagation: Vec::new(),
+        dest_no_follow: false,
+        late_read_only: false,
+        id_mapping: None,
+        at: "/mounts".to_owned(),
+    })
+}

@@ -1,0 +1,152 @@
+//! `root`, `linux.rootfsPropagation`, `linux.maskedPaths` and `linux.readonlyPaths`.
+//!
+//! Source: config.md#root, config-linux.md#rootfs-mount-propagation, #masked-paths, #readonly-paths.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+
+use super::mounts::{normalize, propagation};
+use super::namespaces::{Namespaces, flag};
+use super::{Request, c_string, item};
+use crate::config::Warning;
+use crate::error::{Error, Result};
+
+/// How the root of the container becomes the root directory of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pivot {
+    /// pivot_root(2), in a mount namespace.
+    PivotRoot,
+    /// MS_MOVE and chroot(2), in a mount namespace: for initial ramdisks, where pivot_root does not work.
+    MoveRoot,
+}
+
+/// Propagation of the root mount: bits of mount_setattr(2), and whether everything below it is meant too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// Bits.
+    pub bits: u64,
+    /// Recursive.
+    pub recursive: bool,
+}
+
+/// A path inside the container that is masked or made read-only.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Without leading slash.
+    pub path: CString,
+    /// As written.
+    pub shown: String,
+    /// JSON pointer.
+    pub at: String,
+}
+
+/// The root file system.
+#[derive(Clone, Debug)]
+pub struct Rootfs {
+    /// Absolute path on the host, links not resolved yet.
+    pub path: PathBuf,
+    /// Read-only in the end.
+    pub read_only: bool,
+    /// How to get there.
+    pub pivot: Pivot,
+    /// What `rootfsPropagation` says.
+    pub propagation: Option<Propagation>,
+    /// `maskedPaths`.
+    pub masked: Vec<Item>,
+    /// `readonlyPaths`.
+    pub read_only_paths: Vec<Item>,
+}
+
+impl Rootfs {
+    /// The mounts of the host stay peers of those in the container, which the configuration wants when it makes
+    /// the root shared.
+    pub fn is_shared(&self) -> bool {
+        self.propagation.is_some_and(|p| p.bits == propagation::SHARED)
+    }
+}
+
+/// Plans the root file system.
+pub fn plan(
+    spec: &Spec,
+    request: &Request,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<Warning>,
+) -> Result<Rootfs> {
+    let Some(root) = spec.root() else {
+        return Err(Error::config("/root", "root must be specified"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::config("/root/path", "the path of the root file system must not be empty"));
+    }
+    let path = request.bundle.join(root.path());
+    if path.to_string_lossy().contains('\0') {
+        return Err(Error::config("/root/path", "the string contains a NUL byte"));
+    }
+    if !namespaces.has(flag::MOUNT) {
+        return Err(Error::config(
+            "/linux/namespaces",
+            "a container without a mount namespace is not supported",
+        )
+        .hint("add {\"type\": \"mount\"} to linux.namespaces"));
+    }
+    let linux = spec.linux().as_ref();
+    let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    let read_only = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
+    let planned = Rootfs {
+        path,
+        read_only: root.readonly().unwrap_or(false),
+        pivot: if request.no_pivot { Pivot::MoveRoot } else { Pivot::PivotRoot },
+        propagation: linux
+            .and_then(|l| l.rootfs_propagation().as_deref())
+            .filter(|word| !word.is_empty())
+            .map(root_propagation)
+            .transpose()?,
+        masked: paths(masked, "/linux/maskedPaths")?,
+        read_only_paths: paths(read_only, "/linux/readonlyPaths")?,
+    };
+    let is_private = planned.propagation.is_some_and(|p| p.bits == propagation::PRIVATE);
+    if request.no_pivot && is_private {
+        warnings.push(Warning::new(
+            "/linux/rootfsPropagation",
+            "with --no-pivot the mounts of the host stay reachable for a privileged process",
+        ));
+    }
+    Ok(planned)
+}
+
+fn root_propagation(word: &str) -> Result<Propagation> {
+    let (bits, recursive) = match word {
+        "shared" => (propagation::SHARED, false),
+        "rshared" => (propagation::SHARED, true),
+        "slave" => (propagation::SLAVE, false),
+        "rslave" => (propagation::SLAVE, true),
+        "private" => (propagation::PRIVATE, false),
+        "rprivate" => (propagation::PRIVATE, true),
+        "unbindable" => (propagation::UNBINDABLE, false),
+        "runbindable" => (propagation::UNBINDABLE, true),
+        _ => {
+            return Err(Error::config(
+                "/linux/rootfsPropagation",
+                format!("\"{word}\" is no propagation: shared, slave, private or unbindable"),
+            ));
+        }
+    };
+    Ok(Propagation { bits, recursive })
+}
+
+fn paths(list: &[String], base: &str) -> Result<Vec<Item>> {
+    let mut items: Vec<Item> = Vec::with_capacity(list.len());
+    for (index, path) in list.iter().enumerate() {
+        let at = item(base, index);
+        if !path.starts_with('/') {
+            return Err(Error::config(at, format!("\"{path}\" is not an absolute path")));
+        }
+        let clean = c_string(&normalize(path), &at)?;
+        if !items.iter().any(|known| known.path == clean) {
+            items.push(Item { path: clean, shown: path.clone(), at });
+        }
+    }
+    Ok(items)
+}

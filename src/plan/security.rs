@@ -1,0 +1,198 @@
+//! `linux.seccomp`, `process.apparmorProfile`, `process.selinuxLabel`, `linux.mountLabel`, `linux.personality`,
+//! `linux.memoryPolicy`: what confines the process besides its identity.
+//!
+//! Source: config-linux.md#seccomp, #mount-label, #personality, #memory-policy; config.md#linux-process.
+
+use std::ffi::CString;
+
+use oci_spec::runtime::{Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, Process};
+use teu_seccomp::Policy;
+
+use super::c_string;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+/// When the filter is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Last of all, after everything privileged is done: with no_new_privs.
+    Last,
+    /// Last but for giving up CAP_SYS_ADMIN, which loading needs without no_new_privs.
+    LastWithPrivilege,
+    /// Before the container is `created`, because a listener must get its descriptor while the parent lives.
+    BeforeCreated,
+}
+
+/// The seccomp filter.
+#[derive(Clone, Debug)]
+pub struct Seccomp {
+    /// The policy; the parent compiles it while the child mounts.
+    pub policy: Policy,
+    /// When.
+    pub placement: Placement,
+}
+
+/// A memory policy for set_mempolicy(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// MPOL_* with MPOL_F_*.
+    pub mode: i32,
+    /// Bit mask of nodes.
+    pub nodes: Vec<u64>,
+}
+
+/// Everything of this section.
+#[derive(Clone, Debug)]
+pub struct Security {
+    /// `linux.seccomp`.
+    pub seccomp: Option<Seccomp>,
+    /// `process.apparmorProfile`.
+    pub apparmor: Option<CString>,
+    /// `process.selinuxLabel`.
+    pub selinux: Option<CString>,
+    /// `linux.mountLabel`, when SELinux is there.
+    pub mount_label: Option<CString>,
+    /// Value for personality(2).
+    pub personality: Option<u32>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// Plans the section.
+pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security> {
+    let linux = config.spec.linux().as_ref();
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    let seccomp = config.seccomp.as_ref().map(|policy| {
+        let placement = match (policy.uses_notify(), no_new_privileges) {
+            (true, _) => Placement::BeforeCreated,
+            (false, true) => Placement::Last,
+            (false, false) => Placement::LastWithPrivilege,
+        };
+        Seccomp { policy: policy.clone(), placement }
+    });
+    let label =
+        |value: Option<&str>, at: &str, active: bool, name: &str| match value.filter(|v| !v.is_empty()) {
+            None => Ok(None),
+            Some(_) if !active => Err(Error::config(at, format!("{name} is not enabled on this host"))
+                .hint("remove the label, or boot with the security module")),
+            Some(value) => c_string(value, at).map(Some),
+        };
+    Ok(Security {
+        seccomp,
+        apparmor: label(
+            process.apparmor_profile().as_deref(),
+            "/process/apparmorProfile",
+            host.apparmor,
+            "AppArmor",
+        )?,
+        selinux: label(process.selinux_label().as_deref(), "/process/selinuxLabel", host.selinux, "SELinux")?,
+        mount_label: linux
+            .and_then(|l| l.mount_label().as_deref())
+            .filter(|l| !l.is_empty() && host.selinux)
+            .map(|l| c_string(l, "/linux/mountLabel"))
+            .transpose()?,
+        personality: linux.map(personality).transpose()?.flatten(),
+        memory_policy: linux.and_then(|l| l.memory_policy().as_ref()).map(memory_policy).transpose()?,
+    })
+}
+
+fn personality(linux: &Linux) -> Result<Option<u32>> {
+    const PER_LINUX32: u32 = 8;
+    let Some(asked) = linux.personality() else { return Ok(None) };
+    if asked.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+        return Err(Error::config("/linux/personality/flags", "no flags are defined for personalities"));
+    }
+    Ok(Some(match asked.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    }))
+}
+
+/// How many nodes a mode takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Nodes {
+    None,
+    Any,
+    Some,
+}
+
+/// MPOL_* by name.
+const MODES: [(&str, i32, Nodes); 7] = [
+    ("MPOL_DEFAULT", 0, Nodes::None),
+    ("MPOL_PREFERRED", 1, Nodes::Any),
+    ("MPOL_BIND", 2, Nodes::Some),
+    ("MPOL_INTERLEAVE", 3, Nodes::Some),
+    ("MPOL_LOCAL", 4, Nodes::None),
+    ("MPOL_PREFERRED_MANY", 5, Nodes::Some),
+    ("MPOL_WEIGHTED_INTERLEAVE", 6, Nodes::Some),
+];
+
+/// MPOL_F_* by name.
+const FLAGS: [(&str, i32); 3] = [
+    ("MPOL_F_NUMA_BALANCING", 1 << 13),
+    ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+];
+
+/// The modes, for `features`.
+pub fn memory_policy_modes() -> Vec<&'static str> {
+    MODES.iter().map(|(name, ..)| *name).collect()
+}
+
+/// The flags, for `features`.
+pub fn memory_policy_flags() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+fn memory_policy(asked: &LinuxMemoryPolicy) -> Result<MemoryPolicy> {
+    let value = serde_json::to_value(asked).unwrap_or_default();
+    let at = "/linux/memoryPolicy";
+    let mode_name = value.get("mode").and_then(|m| m.as_str()).unwrap_or_default();
+    let Some((_, number, wanted)) = MODES.iter().find(|(name, _, _)| *name == mode_name) else {
+        return Err(Error::config(format!("{at}/mode"), format!("\"{mode_name}\" is no memory policy mode")));
+    };
+    let mut mode = *number;
+    for (index, flag) in value.get("flags").and_then(|f| f.as_array()).into_iter().flatten().enumerate() {
+        let name = flag.as_str().unwrap_or_default();
+        let known = FLAGS.iter().find(|(known, _)| *known == name);
+        let Some((_, bit)) = known else {
+            return Err(Error::config(
+                format!("{at}/flags/{index}"),
+                format!("\"{name}\" is no memory policy flag"),
+            ));
+        };
+        mode |= bit;
+    }
+    let text = value.get("nodes").and_then(|n| n.as_str()).unwrap_or_default();
+    let nodes = bit_mask(text, &format!("{at}/nodes"))?;
+    match (wanted, nodes.is_empty()) {
+        (Nodes::None, false) => {
+            Err(Error::config(format!("{at}/nodes"), format!("{mode_name} takes no nodes")))
+        }
+        (Nodes::Some, true) => Err(Error::config(format!("{at}/nodes"), format!("{mode_name} needs nodes"))),
+        _ => Ok(MemoryPolicy { mode, nodes }),
+    }
+}
+
+/// A list such as `0-3,7` as a bit mask; blanks and empty elements are tolerated.
+pub fn bit_mask(text: &str, at: &str) -> Result<Vec<u64>> {
+    const LARGEST: usize = 65_535;
+    let bad = || Error::config(at, format!("\"{text}\" is no list of numbers such as 0-3,7"));
+    let mut mask: Vec<u64> = Vec::new();
+    for element in text.split(',').map(str::trim).filter(|element| !element.is_empty()) {
+        let (first, last) = element.split_once('-').unwrap_or((element, element));
+        let number = |digits: &str| digits.trim().parse::<usize>().map_err(|_| bad());
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last > LARGEST {
+            return Err(bad());
+        }
+        if mask.len() <= last / 64 {
+            mask.resize(last / 64 + 1, 0);
+        }
+        for bit in first..=last {
+            mask[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+    Ok(mask)
+}

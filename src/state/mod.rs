@@ -1,0 +1,432 @@
+//! The state directory: `<root>/<id>/` with `state.json`, a copy of `config.json`, and the start gate.
+//!
+//! The directory reserves the id; the record names every resource before it exists, so that whatever is killed
+//! when, `delete --force` finds what to clean up.
+
+mod record;
+
+pub use record::{HookLists, Namespace, Own, Record, RecordConfig, boot_id, start_time};
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Errno, Error, Result};
+use crate::parent::console::address;
+use crate::sys::clone::Child;
+use crate::sys::path::{self, resolve};
+
+/// Version of the state document.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// The start gate. It exists exactly while the container is `created`.
+const GATE: &str = "exec.fifo";
+const STATE: &str = "state.json";
+const CONFIG: &str = "config.json";
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// A validated container id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(String);
+
+impl Id {
+    /// `^[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}$`: what is safe as a file name, a cgroup and a unit.
+    pub fn new(text: &str) -> Result<Id> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-');
+        if text.is_empty() {
+            return Err(Error::usage("container id cannot be empty"));
+        }
+        let fits = text.len() <= 255 && text.bytes().all(|b| plain(b) || b == b'.') && !text.starts_with('.');
+        if fits {
+            return Ok(Id(text.to_owned()));
+        }
+        Err(Error::usage(format!("invalid container ID format: {text:?}"))
+            .hint("letters, digits and _ + . - are allowed, at most 255, not starting with a dot"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `create` has not finished, or was killed.
+    Creating,
+    /// Waiting for `start`.
+    Created,
+    /// The program runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// The init process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word of the specification.
+    pub fn text(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// The directory that holds all containers.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Root {
+    /// Opens the root, made with mode 0700 when `create`.
+    ///
+    /// Errors: it belongs to another user, or others may write to it.
+    pub fn open(path: &Path, create: bool) -> Result<Root> {
+        let failed = |call: &'static str, e: &std::io::Error| {
+            Error::io(format!("open the state directory {}", path.display()), call, e)
+        };
+        if create {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(|e| failed("mkdir(2)", &e))?;
+        }
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(|e| failed("openat(2)", &e))?;
+        let metadata = opened.metadata().map_err(|e| failed("fstat(2)", &e))?;
+        let refused = |why: &str| {
+            Err(Error::state(format!("the state directory {} {why}", path.display()))
+                .hint("choose another one with --root"))
+        };
+        if metadata.uid() != crate::sys::identity::effective_uid() {
+            return refused("belongs to another user");
+        }
+        if metadata.mode() & 0o022 != 0 && metadata.mode() & libc::S_ISVTX == 0 {
+            return refused("can be written by other users");
+        }
+        Ok(Root { path: path.to_owned(), fd: opened.into() })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reserves `id`. Errors: a container of that id exists.
+    pub fn reserve(&self, id: &Id) -> Result<Directory> {
+        let name = c_name(id.as_str());
+        match path::mkdirat(self.fd.as_fd(), &name, 0o700) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Err(exists(id)),
+            Err(e) => return Err(Error::kernel("reserve the container id", "mkdirat(2)", e)),
+        }
+        let directory = self.directory(id)?;
+        // The umask of the caller must not decide.
+        path::fchmod(directory.fd.as_fd(), 0o700)
+            .map_err(|e| Error::kernel("reserve the container id", "fchmod(2)", e))?;
+        Ok(directory)
+    }
+
+    /// Refuses an id that is taken, before anything is read or made.
+    pub fn refuse_taken(&self, id: &Id) -> Result<()> {
+        match path::statx(self.fd.as_fd(), &c_name(id.as_str()), libc::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(exists(id)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Opens the directory of a container. Errors: `container does not exist`.
+    pub fn directory(&self, id: &Id) -> Result<Directory> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS | resolve::NO_MAGICLINKS | resolve::NO_XDEV;
+        match path::openat2(self.fd.as_fd(), &c_name(id.as_str()), flags, 0, rules) {
+            Ok(fd) => Ok(Directory { id: id.clone(), path: self.path.join(id.as_str()), fd }),
+            Err(Errno::ENOENT) => Err(missing()),
+            Err(e) => Err(Error::kernel("open the state of the container", "openat2(2)", e)),
+        }
+    }
+
+    /// The ids of all containers, sorted. Entries that cannot be one are left out.
+    pub fn ids(&self) -> Result<Vec<Id>> {
+        let failed = |e: &std::io::Error| Error::io("list the state directory", "getdents64(2)", e);
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(|e| failed(&e))? {
+            let entry = entry.map_err(|e| failed(&e))?;
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let (true, Some(Ok(id))) = (is_directory, entry.file_name().to_str().map(Id::new)) {
+                ids.push(id);
+            }
+        }
+        ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(ids)
+    }
+
+    /// Removes what is left of a container in the state directory.
+    pub fn remove(&self, id: &Id) -> Result<()> {
+        let directory = match self.directory(id) {
+            Err(error) if error.errno().is_none() => return Ok(()),
+            other => other?,
+        };
+        directory.empty()?;
+        match path::unlinkat(self.fd.as_fd(), &c_name(id.as_str()), libc::AT_REMOVEDIR) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::kernel("remove the state of the container", "unlinkat(2)", e)),
+        }
+    }
+}
+
+fn c_name(name: &str) -> CString {
+    // An id and the names used here contain no NUL byte.
+    CString::new(name).unwrap_or_default()
+}
+
+/// The refusal that engines take for "already gone".
+pub fn missing() -> Error {
+    Error::state("container does not exist")
+}
+
+fn exists(id: &Id) -> Error {
+    Error::state("container with given ID already exists")
+        .hint(format!("`teu delete {}` removes it once it has stopped", id.as_str()))
+}
+
+/// The directory of one container.
+#[derive(Debug)]
+pub struct Directory {
+    id: Id,
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Directory {
+    /// The container's id.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Owner of the directory, which is the owner of the container.
+    pub fn owner(&self) -> u32 {
+        path::stat_fd(self.fd.as_fd()).map_or(0, |stat| stat.uid)
+    }
+
+    /// Writes a file as a whole: whoever reads sees the old or the new content.
+    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let failed = |call: &'static str, e| {
+            Error::kernel(format!("write {}", self.path.join(name).display()), call, e)
+        };
+        let temporary = c_name(&format!(".{name}.{}", std::process::id()));
+        let _ = path::unlinkat(self.fd.as_fd(), &temporary, 0);
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
+        let file = path::openat2(self.fd.as_fd(), &temporary, flags, 0o600, rules)
+            .map_err(|e| failed("openat2(2)", e))?;
+        let mut file = std::fs::File::from(file);
+        let written =
+            file.write_all(content).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+        let renamed = written.map_err(|e| failed("write(2)", e)).and_then(|()| {
+            let (from, to) = (temporary.as_c_str(), c_name(name));
+            nix::fcntl::renameat(&self.fd, from, &self.fd, to.as_c_str())
+                .map_err(|e| failed("renameat(2)", e))
+        });
+        if renamed.is_err() {
+            let _ = path::unlinkat(self.fd.as_fd(), &temporary, 0);
+        }
+        renamed
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        use std::io::Read;
+        let failed = |call: &'static str, e| {
+            Error::kernel(format!("read {}", self.path.join(name).display()), call, e)
+        };
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
+        let file = match path::openat2(self.fd.as_fd(), &c_name(name), flags, 0, rules) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(failed("openat2(2)", e)),
+        };
+        let mut content = Vec::new();
+        std::fs::File::from(file)
+            .take(LARGEST)
+            .read_to_end(&mut content)
+            .map_err(|e| failed("read(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        Ok(Some(content))
+    }
+
+    /// Writes the record.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record)
+            .map_err(|e| Error::new(crate::error::Kind::Bug, format!("write the state: {e}")))?;
+        self.write(STATE, &text)
+    }
+
+    /// Reads the record. `None` when there is none, or none that can be read: `create` was killed.
+    pub fn load(&self) -> Result<Option<Record>> {
+        Ok(self.read(STATE)?.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Keeps a copy of `config.json`, since later changes of the bundle must have no effect.
+    pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write(CONFIG, bytes)
+    }
+
+    /// The copy of `config.json`.
+    pub fn load_config(&self) -> Result<Option<Vec<u8>>> {
+        self.read(CONFIG)
+    }
+
+    /// Opens the start gate: a listening socket that the init process inherits.
+    pub fn open_gate(&self) -> Result<OwnedFd> {
+        let failed = |call: &'static str, e| Error::kernel("make the start gate", call, e);
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(|e| failed("socket(2)", e))?;
+        let (address, _directory) = address(&self.path.join(GATE)).map_err(|e| failed("bind(2)", e))?;
+        bind(listener.as_raw_fd(), &address).map_err(|e| failed("bind(2)", e))?;
+        listen(&listener, Backlog::new(1).unwrap_or(Backlog::MAXCONN)).map_err(|e| failed("listen(2)", e))?;
+        Ok(listener)
+    }
+
+    /// True while the container waits for `start`.
+    pub fn has_gate(&self) -> bool {
+        path::statx(self.fd.as_fd(), &c_name(GATE), libc::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Connects to the gate. Errors: ECONNREFUSED when nobody waits any more.
+    pub fn connect_gate(&self) -> std::result::Result<OwnedFd, Errno> {
+        let caller = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        let (address, _directory) = address(&self.path.join(GATE))?;
+        nix::sys::socket::connect(caller.as_raw_fd(), &address)?;
+        Ok(caller)
+    }
+
+    /// Removes the gate: the container has started.
+    pub fn remove_gate(&self) -> Result<()> {
+        match path::unlinkat(self.fd.as_fd(), &c_name(GATE), 0) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::kernel("remove the start gate", "unlinkat(2)", e)),
+        }
+    }
+
+    /// Takes the lock that start, delete, pause, resume and update hold.
+    ///
+    /// The lock belongs to the open file and ends with the process.
+    pub fn lock(&self) -> Result<nix::fcntl::Flock<std::fs::File>> {
+        let failed = |call: &'static str, e| Error::kernel("lock the container", call, e);
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
+        let file = path::openat2(self.fd.as_fd(), c"lock", flags, 0o600, rules)
+            .map_err(|e| failed("openat2(2)", e))?;
+        let mut file = std::fs::File::from(file);
+        loop {
+            match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive) {
+                Ok(lock) => return Ok(lock),
+                Err((again, Errno::EINTR)) => file = again,
+                Err((_, e)) => return Err(failed("flock(2)", e)),
+            }
+        }
+    }
+
+    /// Removes every file in the directory. Links are removed, not followed.
+    fn empty(&self) -> Result<()> {
+        let failed = |call: &'static str, e| Error::kernel("remove the state of the container", call, e);
+        let listed =
+            path::openat2(self.fd.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, resolve::BENEATH)
+                .map_err(|e| failed("openat2(2)", e))?;
+        let mut directory = nix::dir::Dir::from_fd(listed).map_err(|e| failed("getdents64(2)", e))?;
+        let names: Vec<CString> =
+            directory.iter().filter_map(|entry| Some(entry.ok()?.file_name().to_owned())).collect();
+        for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+            match path::unlinkat(self.fd.as_fd(), name, 0) {
+                Err(Errno::EISDIR) => self.empty_notify(name)?,
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(e) => return Err(failed("unlinkat(2)", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The one directory that is made in here holds the readiness socket.
+    fn empty_notify(&self, name: &CString) -> Result<()> {
+        let failed = |e| Error::kernel("remove the state of the container", "unlinkat(2)", e);
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS | resolve::NO_XDEV;
+        let inner = path::openat2(self.fd.as_fd(), name, libc::O_RDONLY | libc::O_DIRECTORY, 0, rules)
+            .map_err(failed)?;
+        match path::unlinkat(inner.as_fd(), c"notify.sock", 0) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        path::unlinkat(self.fd.as_fd(), name, libc::AT_REMOVEDIR).map_err(failed)
+    }
+}
+
+/// A container as it is now.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory.
+    pub directory: Directory,
+    /// Its record.
+    pub record: Record,
+    /// The init process, when it lives; held, so that its number stays its own.
+    pub init: Option<Child>,
+    /// What it is doing.
+    pub status: Status,
+}
+
+impl Container {
+    /// Looks a container up. Errors: `container does not exist`.
+    pub fn load(root: &Root, id: &Id) -> Result<Container> {
+        let directory = root.directory(id)?;
+        let Some(record) = directory.load()? else { return Err(missing()) };
+        Ok(Container::of(directory, record))
+    }
+
+    /// Looks what a container is doing.
+    pub fn of(directory: Directory, record: Record) -> Container {
+        let init = record.live_init();
+        let status = if record.own.creating {
+            Status::Creating
+        } else if init.is_none() {
+            Status::Stopped
+        } else if Cgroup::open(&record.cgroup_paths).is_frozen().unwrap_or(false) {
+            Status::Paused
+        } else if directory.has_gate() {
+            Status::Created
+        } else {
+            Status::Running
+        };
+        Container { directory, record, init, status }
+    }
+
+    /// The cgroups of the container, as far as they exist.
+    pub fn cgroup(&self) -> Cgroup {
+        Cgroup::open(&self.record.cgroup_paths)
+    }
+
+    /// The pid of a living init process, else 0.
+    pub fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |init| init.pid)
+    }
+}

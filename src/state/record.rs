@@ -1,0 +1,217 @@
+//! `state.json`: a small record with the field names that third parties read, and our own part beside them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci_spec::runtime::Hook;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::parent::prepare::HookState;
+use crate::plan::Plan;
+use crate::plan::namespaces::{KINDS, flag};
+use crate::sys::clone::Child;
+
+/// Version of our part.
+const VERSION: u32 = 1;
+
+/// The record of a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Container id.
+    pub id: String,
+    /// Process id of init in the pid namespace of `create`.
+    pub init_process_pid: i32,
+    /// Start time of init, field 22 of /proc/PID/stat, in clock ticks since boot.
+    pub init_process_start: u64,
+    /// When the container was created, RFC 3339.
+    pub created: String,
+    /// The caller was not the root of the host.
+    pub rootless: bool,
+    /// Controller (`""` for cgroup v2) to path.
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// `NEWPID` and so on to path.
+    pub namespace_paths: BTreeMap<String, PathBuf>,
+    /// What the standard streams of init lead to.
+    pub external_descriptors: Vec<String>,
+    /// A part of what runc stores here.
+    pub config: RecordConfig,
+    /// What only teu reads.
+    pub own: Own,
+}
+
+/// Fields of runc's `config` that third parties read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RecordConfig {
+    /// Absolute path of the root file system.
+    pub rootfs: PathBuf,
+    /// Host name.
+    pub hostname: String,
+    /// `ociVersion` of the configuration.
+    pub version: String,
+    /// Annotations as `key=value`, and `bundle=PATH` at the end.
+    pub labels: Vec<String>,
+    /// Namespaces.
+    pub namespaces: Vec<Namespace>,
+    /// No session keyring was made.
+    pub no_new_keyring: bool,
+    /// Set by `noNewPrivileges`.
+    pub no_new_privileges: bool,
+}
+
+/// One namespace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Namespace {
+    /// `NEWPID` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Path, when it was joined.
+    pub path: String,
+}
+
+/// Hooks that run after `create`, as the configuration has them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HookLists {
+    /// `poststart`.
+    pub poststart: Option<Vec<Hook>>,
+    /// `poststop`.
+    pub poststop: Option<Vec<Hook>>,
+}
+
+/// Our own part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Own {
+    /// Version of this part.
+    pub version: u32,
+    /// `create` has not finished.
+    pub creating: bool,
+    /// This boot of the host.
+    pub boot_id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Hooks of later commands.
+    pub hooks: HookLists,
+    /// The init process has a pid namespace of its own, so that its end is the end of all.
+    pub private_pid_namespace: bool,
+    /// The cgroup is made by systemd.
+    pub systemd_cgroup: bool,
+    /// poststop hooks have been started once.
+    pub poststop_ran: bool,
+}
+
+impl Record {
+    /// The record of a container that is being created and whose init process does not exist yet.
+    pub fn of_plan(
+        plan: &Plan,
+        hooks: HookLists,
+        cgroups: BTreeMap<String, PathBuf>,
+        rootless: bool,
+    ) -> Result<Record> {
+        let namespaces = &plan.namespaces;
+        let listed =
+            KINDS.iter().filter(|(flag, ..)| namespaces.has(*flag)).map(|(flag, _, _, name)| Namespace {
+                kind: (*name).to_owned(),
+                path: namespaces
+                    .join_of(*flag)
+                    .map_or(String::new(), |j| j.path.to_string_lossy().into_owned()),
+            });
+        let mut labels: Vec<String> = plan.annotations.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        labels.push(format!("bundle={}", plan.bundle.display()));
+        Ok(Record {
+            id: plan.id.clone(),
+            init_process_pid: 0,
+            init_process_start: 0,
+            created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
+            rootless,
+            cgroup_paths: cgroups,
+            namespace_paths: BTreeMap::new(),
+            external_descriptors: (0..=2)
+                .map(|n| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap_or_default())
+                .map(|link| link.to_string_lossy().into_owned())
+                .collect(),
+            config: RecordConfig {
+                rootfs: plan.rootfs.path.clone(),
+                hostname: plan
+                    .uts
+                    .hostname
+                    .as_ref()
+                    .map_or(String::new(), |h| h.to_string_lossy().into_owned()),
+                version: plan.oci_version.clone(),
+                labels,
+                namespaces: listed.collect(),
+                no_new_keyring: plan.keyring.is_none(),
+                no_new_privileges: plan.identity.no_new_privileges,
+            },
+            own: Own {
+                version: VERSION,
+                creating: true,
+                boot_id: boot_id()?,
+                bundle: plan.bundle.clone(),
+                annotations: plan.annotations.clone(),
+                hooks,
+                private_pid_namespace: namespaces.is_new(flag::PID),
+                systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,
+                poststop_ran: false,
+            },
+        })
+    }
+
+    /// Names the init process.
+    pub fn set_init(&mut self, pid: i32) -> Result<()> {
+        self.init_process_start = start_time(pid)?.ok_or_else(|| {
+            Error::kernel("read the start time of the init process", "openat(2)", crate::error::Errno::ESRCH)
+        })?;
+        self.init_process_pid = pid;
+        self.namespace_paths = KINDS
+            .iter()
+            .map(|(_, _, file, name)| ((*name).to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{file}"))))
+            .collect();
+        Ok(())
+    }
+
+    /// The init process, if it is still the same one: same boot, same start time, not a zombie.
+    pub fn live_init(&self) -> Option<Child> {
+        if self.init_process_pid <= 0 || boot_id().ok()? != self.own.boot_id {
+            return None;
+        }
+        // Held first and compared after, so that the number cannot change hands in between.
+        let init = Child::open(self.init_process_pid).ok()?;
+        let same = start_time(self.init_process_pid).ok()? == Some(self.init_process_start);
+        same.then_some(init)
+    }
+
+    /// The state document of hooks.
+    pub fn hook_state(&self) -> HookState {
+        HookState {
+            id: self.id.clone(),
+            bundle: self.own.bundle.to_string_lossy().into_owned(),
+            annotations: serde_json::json!(self.own.annotations),
+        }
+    }
+}
+
+/// Identifies this boot of the host.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    std::fs::read_to_string(path)
+        .map(|id| id.trim().to_owned())
+        .map_err(|e| Error::io(format!("read {path}"), "openat(2)", &e))
+}
+
+/// Start time of a process in clock ticks since boot. `None` for one that is gone, a zombie, or dead.
+pub fn start_time(pid: i32) -> Result<Option<u64>> {
+    use procfs::process::{ProcState, Process};
+    let stat = match Process::new(pid).and_then(|process| process.stat()) {
+        Ok(stat) => stat,
+        Err(procfs::ProcError::NotFound(_)) => return Ok(None),
+        Err(procfs::ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(Error::state(format!("read the state of process {pid}: {error}"))),
+    };
+    match stat.state() {
+        Ok(ProcState::Zombie | ProcState::Dead) => Ok(None),
+        _ => Ok(Some(stat.starttime)),
+    }
+}

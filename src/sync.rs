@@ -1,0 +1,376 @@
+//! What the parent and the child say to each other: fixed-size messages, both directions on this page.
+//!
+//!     child:  Joined?  TimeOffsets?  Mounted          Listener?  Ready
+//!     parent: Go       Go            Go (host hooks)  Go         -
+//!
+//! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
+//! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::error::Errno;
+use crate::sys::fd;
+
+/// Declares an enum whose variants travel as their number.
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// The text of the variant.
+            pub fn text(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+
+            fn from_number(number: u16) -> Option<$name> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+        }
+    };
+}
+
+numbered! {
+    /// What the child was doing, in the order in which it does it.
+    Phase {
+        /// First steps.
+        Setup = "prepare the process",
+        /// Joining and unsharing; the item counts in `namespaces.joined`.
+        Namespaces = "enter the namespaces",
+        /// Offsets of the time namespace.
+        TimeOffsets = "enter the time namespace",
+        /// Session keyring.
+        Keyring = "join a session keyring",
+        /// Loopback device.
+        Loopback = "bring up the loopback device",
+        /// Host name.
+        HostName = "set the host name",
+        /// Domain name.
+        DomainName = "set the domain name",
+        /// Private procfs.
+        Procfs = "mount a private procfs",
+        /// Propagation of the host's mounts.
+        Propagation = "set the propagation of the mounts",
+        /// Root file system.
+        Rootfs = "attach the root file system",
+        /// The item counts in `mounts`.
+        Mounts = "mount",
+        /// The item counts in `devices.nodes`.
+        Devices = "make the device",
+        /// Links in /dev.
+        DeviceLinks = "populate /dev",
+        /// The item counts in `hooks.create_container`.
+        CreateContainerHooks = "run the createContainer hooks",
+        /// pivot_root.
+        Pivot = "change the root directory",
+        /// The item counts in `sysctls`.
+        Sysctls = "set the sysctl",
+        /// The item counts in `rootfs.read_only_paths`.
+        ReadOnlyPaths = "make read-only",
+        /// The item counts in `rootfs.masked`.
+        MaskedPaths = "mask",
+        /// Read-only root and tmpfs.
+        ReadOnlyRoot = "make the root file system read-only",
+        /// Terminal.
+        Terminal = "set up the terminal",
+        /// Standard streams.
+        Stdio = "set up the standard streams",
+        /// Scheduler, I/O priority, personality, memory policy.
+        Scheduling = "set the scheduling attributes",
+        /// LSM labels.
+        Labels = "set the security label",
+        /// Working directory.
+        Cwd = "change to the working directory",
+        /// Bounding set, ids, groups, capabilities.
+        Identity = "set the identity of the process",
+        /// Home directory.
+        Home = "look up the home directory",
+        /// Program lookup.
+        Program = "find the program",
+        /// Seccomp.
+        Seccomp = "load the seccomp filter",
+        /// Waiting for `start`.
+        Gate = "wait for start",
+        /// The item counts in `hooks.start_container`.
+        StartContainerHooks = "run the startContainer hooks",
+        /// execve.
+        Execve = "execute the program",
+    }
+}
+
+numbered! {
+    /// The call that failed.
+    #[allow(missing_docs)] // each is named after the call
+    Call {
+        /// No call: the finding is ours.
+        None = "",
+        Setns = "setns(2)",
+        Unshare = "unshare(2)",
+        Clone = "clone3(2)",
+        Prctl = "prctl(2)",
+        Setsid = "setsid(2)",
+        Keyctl = "keyctl(2)",
+        Sethostname = "sethostname(2)",
+        Setdomainname = "setdomainname(2)",
+        Ioctl = "ioctl(2)",
+        OpenTree = "open_tree(2)",
+        MoveMount = "move_mount(2)",
+        MountSetattr = "mount_setattr(2)",
+        Fsopen = "fsopen(2)",
+        Fsconfig = "fsconfig(2)",
+        Fsmount = "fsmount(2)",
+        PivotRoot = "pivot_root(2)",
+        Umount = "umount2(2)",
+        Mount = "mount(2)",
+        Chroot = "chroot(2)",
+        Openat = "openat2(2)",
+        Mkdirat = "mkdirat(2)",
+        Mknodat = "mknodat(2)",
+        Symlinkat = "symlinkat(2)",
+        Unlinkat = "unlinkat(2)",
+        Readlinkat = "readlinkat(2)",
+        Chmod = "fchmodat2(2)",
+        Chown = "fchownat(2)",
+        Statx = "statx(2)",
+        Statfs = "statfs(2)",
+        Read = "read(2)",
+        Write = "write(2)",
+        Chdir = "fchdir(2)",
+        Getcwd = "getcwd(2)",
+        Dup = "dup2(2)",
+        CloseRange = "close_range(2)",
+        Send = "sendmsg(2)",
+        Receive = "recvmsg(2)",
+        Accept = "accept4(2)",
+        Setgroups = "setgroups(2)",
+        Setresgid = "setresgid(2)",
+        Setresuid = "setresuid(2)",
+        Capset = "capset(2)",
+        Seccomp = "seccomp(2)",
+        SchedSetattr = "sched_setattr(2)",
+        IoprioSet = "ioprio_set(2)",
+        Personality = "personality(2)",
+        SetMempolicy = "set_mempolicy(2)",
+        Execve = "execve(2)",
+        Faccessat = "faccessat2(2)",
+        Listxattr = "listxattr(2)",
+    }
+}
+
+/// Room for the words of the kernel, a hook or a path in a failure, in bytes.
+pub const TEXT: usize = 2048;
+
+/// What went wrong in the child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// During which phase.
+    pub phase: Phase,
+    /// With which item of the phase.
+    pub item: u32,
+    /// In which call.
+    pub call: Call,
+    /// errno, 0 when there is none.
+    pub errno: i32,
+    /// A path component, a program, the kernel's message, the output of a hook.
+    pub text: Vec<u8>,
+}
+
+impl Failure {
+    /// A failed call; phase and item are filled in by whoever knows them.
+    pub fn of(call: Call, errno: Errno) -> Failure {
+        Failure { phase: Phase::Setup, item: 0, call, errno: errno as i32, text: Vec::new() }
+    }
+
+    /// A finding without a call.
+    pub fn found(text: &str) -> Failure {
+        Failure { phase: Phase::Setup, item: 0, call: Call::None, errno: 0, text: text.as_bytes().to_vec() }
+    }
+
+    /// Adds words.
+    pub fn with(mut self, text: &[u8]) -> Failure {
+        self.text = text[..text.len().min(TEXT)].to_vec();
+        self
+    }
+}
+
+/// Names the call of a kernel result.
+pub trait In<T> {
+    /// Turns an errno into a failure of `call`.
+    fn call(self, call: Call) -> Result<T, Failure>;
+}
+
+impl<T> In<T> for Result<T, Errno> {
+    fn call(self, call: Call) -> Result<T, Failure> {
+        self.map_err(|errno| Failure::of(call, errno))
+    }
+}
+
+/// Names the phase of a failure.
+pub trait During<T> {
+    /// Fills in the phase.
+    fn during(self, phase: Phase) -> Result<T, Failure>;
+    /// Fills in the phase and the item.
+    fn item(self, phase: Phase, item: usize) -> Result<T, Failure>;
+}
+
+impl<T> During<T> for Result<T, Failure> {
+    fn during(self, phase: Phase) -> Result<T, Failure> {
+        self.item(phase, 0)
+    }
+
+    fn item(self, phase: Phase, item: usize) -> Result<T, Failure> {
+        self.map_err(|failure| Failure { phase, item: item as u32, ..failure })
+    }
+}
+
+/// From the child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromChild {
+    /// The process in between has joined its namespaces and made the init process, whose pidfd comes along.
+    Cloned,
+    /// The time namespace waits for its offsets.
+    TimeOffsets,
+    /// Mounts and devices are there.
+    Mounted,
+    /// The seccomp listener is this descriptor of the child.
+    Listener(i32),
+    /// Everything is set up; the child waits for `start`, or goes on in `run`.
+    Ready,
+    /// The child is about to execute the program.
+    Executing,
+    /// Something failed, the child is gone.
+    Failure(Failure),
+}
+
+const CLONED: u8 = 1;
+const TIME_OFFSETS: u8 = 2;
+const MOUNTED: u8 = 3;
+const LISTENER: u8 = 4;
+const READY: u8 = 5;
+const FAILURE: u8 = 6;
+const EXECUTING: u8 = 7;
+const GO: u8 = 0x67;
+
+/// The largest message.
+const LARGEST: usize = 16 + TEXT;
+
+impl FromChild {
+    /// Sends the message, with a descriptor when given.
+    pub fn send(&self, socket: BorrowedFd, passed: Option<BorrowedFd>) -> Result<(), Errno> {
+        let mut bytes = [0u8; LARGEST];
+        let length = self.encode(&mut bytes);
+        fd::send(socket, &bytes[..length], passed)
+    }
+
+    fn encode(&self, bytes: &mut [u8; LARGEST]) -> usize {
+        bytes[0] = match self {
+            FromChild::Cloned => CLONED,
+            FromChild::TimeOffsets => TIME_OFFSETS,
+            FromChild::Mounted => MOUNTED,
+            FromChild::Listener(_) => LISTENER,
+            FromChild::Ready => READY,
+            FromChild::Executing => EXECUTING,
+            FromChild::Failure(_) => FAILURE,
+        };
+        match self {
+            FromChild::Listener(number) => bytes[4..8].copy_from_slice(&number.to_le_bytes()),
+            FromChild::Failure(failure) => {
+                bytes[2..4].copy_from_slice(&(failure.phase as u16).to_le_bytes());
+                bytes[4..8].copy_from_slice(&failure.errno.to_le_bytes());
+                bytes[8..12].copy_from_slice(&failure.item.to_le_bytes());
+                bytes[12..14].copy_from_slice(&(failure.call as u16).to_le_bytes());
+                let length = failure.text.len().min(TEXT);
+                bytes[16..16 + length].copy_from_slice(&failure.text[..length]);
+                return 16 + length;
+            }
+            _ => {}
+        }
+        16
+    }
+
+    fn decode(bytes: &[u8]) -> Option<FromChild> {
+        let head: &[u8; 16] = bytes.first_chunk()?;
+        let u16_at = |i: usize| u16::from_le_bytes([head[i], head[i + 1]]);
+        let u32_at = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+        Some(match head[0] {
+            CLONED => FromChild::Cloned,
+            TIME_OFFSETS => FromChild::TimeOffsets,
+            MOUNTED => FromChild::Mounted,
+            LISTENER => FromChild::Listener(u32_at(4) as i32),
+            READY => FromChild::Ready,
+            EXECUTING => FromChild::Executing,
+            FAILURE => FromChild::Failure(Failure {
+                phase: Phase::from_number(u16_at(2))?,
+                errno: u32_at(4) as i32,
+                item: u32_at(8),
+                call: Call::from_number(u16_at(12))?,
+                text: bytes[16..].to_vec(),
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Waits for the next message of the child. `None` when the child is gone without one.
+///
+/// Errors: EBADMSG for anything that is no message.
+pub fn receive(socket: BorrowedFd) -> Result<Option<(FromChild, Option<OwnedFd>)>, Errno> {
+    let mut bytes = [0u8; LARGEST];
+    let (length, passed) = match fd::receive(socket, &mut bytes) {
+        Err(Errno::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    match FromChild::decode(&bytes[..length]) {
+        Some(message) => Ok(Some((message, passed))),
+        None => Err(Errno::EBADMSG),
+    }
+}
+
+/// Lets the child go on.
+pub fn send_go(socket: BorrowedFd) -> Result<(), Errno> {
+    fd::send(socket, &[GO], None)
+}
+
+/// Waits until the parent lets the child go on. EPIPE when the parent is gone.
+pub fn wait_for_go(socket: BorrowedFd) -> Result<(), Errno> {
+    let mut byte = [0u8; 1];
+    match fd::receive(socket, &mut byte)? {
+        (1, None) if byte[0] == GO => Ok(()),
+        (0, _) => Err(Errno::EPIPE),
+        _ => Err(Errno::EBADMSG),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_sent() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        let sent = Failure::of(Call::Fsconfig, Errno::EPERM).with(b"no such option");
+        let sent = Err::<(), _>(sent).item(Phase::Mounts, 7).unwrap_err();
+        FromChild::Failure(sent.clone()).send(child.as_fd(), None).unwrap();
+        let (message, passed) = receive(parent.as_fd()).unwrap().unwrap();
+        assert_eq!(message, FromChild::Failure(sent));
+        assert!(passed.is_none());
+        drop(child);
+        assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), None);
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        fd::send(child.as_fd(), &[9, 9, 9], None).unwrap();
+        assert_eq!(receive(parent.as_fd()).map(|_| ()), Err(Errno::EBADMSG));
+    }
+}

@@ -1,0 +1,236 @@
+//! The mount API of file descriptors: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), mount_setattr(2),
+//! move_mount(2), and pivot_root(2), umount2(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Errno, Result, check};
+
+/// Attributes of mount_setattr(2) and fsmount(2).
+pub mod attr {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x01;
+    /// Ignore set-user-id bits and file capabilities.
+    pub const NOSUID: u64 = 0x02;
+    /// Device nodes cannot be opened.
+    pub const NODEV: u64 = 0x04;
+    /// Nothing can be executed.
+    pub const NOEXEC: u64 = 0x08;
+    /// The mask of the three access time values; relatime is 0.
+    pub const ATIME: u64 = 0x70;
+    /// Access times are never updated.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are always updated.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Access times of directories are never updated.
+    pub const NODIRATIME: u64 = 0x80;
+    /// The mount maps ids through a user namespace.
+    pub const IDMAP: u64 = 0x10_0000;
+    /// Symbolic links are not followed. Linux 5.14.
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// Propagation types, for mount_setattr(2).
+pub mod propagation {
+    /// Private.
+    pub const PRIVATE: u64 = 1 << 18;
+    /// Slave.
+    pub const SLAVE: u64 = 1 << 19;
+    /// Shared.
+    pub const SHARED: u64 = 1 << 20;
+    /// Unbindable.
+    pub const UNBINDABLE: u64 = 1 << 17;
+}
+
+const AT_RECURSIVE: u32 = 0x8000;
+const OPEN_TREE_CLONE: u32 = 1;
+const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+
+/// open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at `path`, with everything below it when
+/// `recursive`. An empty path copies the mount of `dirfd` itself. `flags`: 0 or AT_SYMLINK_NOFOLLOW.
+pub fn open_tree_clone(dirfd: BorrowedFd, path: &CStr, recursive: bool, flags: i32) -> Result<OwnedFd> {
+    let empty = if path.is_empty() { libc::AT_EMPTY_PATH as u32 } else { 0 };
+    let all =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | empty | flags as u32 | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the path ends in NUL and is only read.
+    let fd = check(unsafe { libc::syscall(libc::SYS_open_tree, dirfd.as_raw_fd(), path.as_ptr(), all) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// move_mount(2): attaches the detached mount `tree` onto the inode that `target` is.
+pub fn move_mount(tree: BorrowedFd, target: BorrowedFd) -> Result<()> {
+    const F_EMPTY_PATH: u32 = 0x4;
+    const T_EMPTY_PATH: u32 = 0x40;
+    // SAFETY: both paths are constants.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            target.as_raw_fd(),
+            c"".as_ptr(),
+            F_EMPTY_PATH | T_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// What mount_setattr(2) is to change. All zero changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes to set.
+    pub set: u64,
+    /// Attributes to clear first.
+    pub clear: u64,
+    /// One of [`propagation`], or 0.
+    pub propagation: u64,
+}
+
+impl Change {
+    /// True when nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        *self == Change::default()
+    }
+}
+
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// mount_setattr(2) on the mount that `mount` is, and on everything below it when `recursive`.
+///
+/// Errors: EPERM when an attribute is locked by the user namespace that owns the mount; EINVAL when `mount` is
+/// not the root of a mount or the kernel does not know an attribute.
+pub fn mount_setattr(mount: BorrowedFd, recursive: bool, change: Change) -> Result<()> {
+    set_attributes(mount, recursive, change, 0)
+}
+
+/// mount_setattr(2) that maps ids through the user namespace `userns`. Linux 5.12, per file system.
+pub fn mount_setattr_idmap(mount: BorrowedFd, recursive: bool, userns: BorrowedFd) -> Result<()> {
+    let change = Change { set: attr::IDMAP, ..Change::default() };
+    set_attributes(mount, recursive, change, userns.as_raw_fd() as u64)
+}
+
+fn set_attributes(mount: BorrowedFd, recursive: bool, change: Change, userns_fd: u64) -> Result<()> {
+    let attr = MountAttr { set: change.set, clear: change.clear, propagation: change.propagation, userns_fd };
+    let flags = libc::AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the struct is read by its size during the call only; the path is a constant.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// fsopen(2): a context to configure a new file system instance of `fstype`.
+pub fn fsopen(fstype: &CStr) -> Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: u32 = 1;
+    // SAFETY: the string ends in NUL and is only read.
+    let fd = check(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), FSOPEN_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn fsconfig(context: BorrowedFd, command: u32, key: Option<&CStr>, value: Option<&CStr>) -> Result<()> {
+    let pointer = |s: Option<&CStr>| s.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: the strings end in NUL and are only read; null where the command takes none.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(key), pointer(value), 0)
+    })
+    .map(drop)
+}
+
+/// fsconfig(2) with FSCONFIG_SET_FLAG.
+pub fn fsconfig_flag(context: BorrowedFd, key: &CStr) -> Result<()> {
+    fsconfig(context, 0, Some(key), None)
+}
+
+/// fsconfig(2) with FSCONFIG_SET_STRING.
+pub fn fsconfig_string(context: BorrowedFd, key: &CStr, value: &CStr) -> Result<()> {
+    fsconfig(context, 1, Some(key), Some(value))
+}
+
+/// fsconfig(2) with FSCONFIG_CMD_CREATE.
+pub fn fsconfig_create(context: BorrowedFd) -> Result<()> {
+    fsconfig(context, 6, None, None)
+}
+
+/// fsmount(2): a detached mount of the configured instance with these attributes.
+pub fn fsmount(context: BorrowedFd, attributes: u64) -> Result<OwnedFd> {
+    const FSMOUNT_CLOEXEC: u32 = 1;
+    // SAFETY: only numbers are passed.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as u32)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The kernel's own explanation of the last failure of a file system context: read(2) on it.
+///
+/// Messages start with a letter for the severity and a blank; the last one of severity `e` is returned, or the
+/// last of any. Empty when the kernel said nothing.
+pub fn context_message<'b>(context: BorrowedFd, buffer: &'b mut [u8]) -> &'b [u8] {
+    let half = buffer.len() / 2;
+    let (kept, incoming) = buffer.split_at_mut(half);
+    let mut length = 0;
+    let mut found_error = false;
+    loop {
+        // SAFETY: the kernel writes at most `incoming.len()` bytes into the buffer.
+        let got = unsafe { libc::read(context.as_raw_fd(), incoming.as_mut_ptr().cast(), incoming.len()) };
+        if got <= 2 {
+            break;
+        }
+        let is_error = incoming[0] == b'e';
+        if is_error || !found_error {
+            let text = &incoming[2..got as usize];
+            kept[..text.len()].copy_from_slice(text);
+            length = text.len();
+            found_error |= is_error;
+        }
+    }
+    while length > 0 && kept[length - 1].is_ascii_whitespace() {
+        length -= 1;
+    }
+    &buffer[..length]
+}
+
+/// pivot_root(".", "."): the mount at the working directory becomes the root, the old root lies on top of it.
+pub fn pivot_root_here() -> Result<()> {
+    // SAFETY: both paths are constants.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+}
+
+/// umount2(".", MNT_DETACH).
+pub fn detach_here() -> Result<()> {
+    // SAFETY: the path is a constant.
+    check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into()).map(drop)
+}
+
+/// mount(2) with MS_MOVE of the working directory onto the root directory, for --no-pivot.
+pub fn move_here_onto_root() -> Result<()> {
+    // SAFETY: all strings are constants.
+    check(
+        unsafe {
+            libc::mount(c".".as_ptr(), c"/".as_ptr(), std::ptr::null(), libc::MS_MOVE, std::ptr::null())
+        }
+        .into(),
+    )
+    .map(drop)
+}
+
+/// True when the errno says that the kernel lacks the call, not that it refused this one.
+pub fn is_missing(errno: Errno) -> bool {
+    errno == Errno::ENOSYS
+}

@@ -1,0 +1,52 @@
+//! Signals: dispositions and mask before execve(2), signalfd(2) for the foreground.
+
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Result;
+
+/// Sets every signal to its default and empties the mask.
+///
+/// Ignored signals survive execve(2), and the start-up code of Rust ignores SIGPIPE.
+pub fn reset_all() {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL is always a valid disposition; the numbers that cannot be changed give an error.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Blocks every signal and returns a descriptor to read them from.
+pub fn block_all() -> Result<SignalFd> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Reads one pending signal: its number and, for SIGCHLD, whose it is.
+pub fn next(signals: &SignalFd) -> Result<Option<i32>> {
+    Ok(signals.read_signal()?.map(|info| info.ssi_signo as i32))
+}
+
+/// A descriptor that becomes readable after `timeout` (timerfd_create(2)).
+pub fn timer(timeout: std::time::Duration) -> Result<OwnedFd> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: only numbers are passed.
+    let fd = super::check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let timer = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let when = libc::itimerspec {
+        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: libc::timespec {
+            tv_sec: timeout.as_secs().min(i64::MAX as u64) as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        },
+    };
+    // SAFETY: `when` lives through the call; the old value is not asked for.
+    super::check(
+        unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const when, std::ptr::null_mut()) }.into(),
+    )?;
+    Ok(timer)
+}
