@@ -1,0 +1,159 @@
+//! Crashes and crowds: nothing is lost when the runtime is killed, nothing is mixed up when it runs many times.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Test, cgroup, leaks};
+
+cases![
+    create_killed_at_any_moment_can_be_deleted,
+    delete_killed_at_any_moment_can_be_repeated,
+    run_killed_at_any_moment_can_be_deleted,
+    id_can_be_used_again_after_a_crash,
+    containers_made_at_the_same_time_do_not_disturb_each_other,
+    one_of_many_creates_with_one_id_wins,
+    deletes_at_the_same_time_do_no_harm,
+    many_containers_leave_nothing,
+];
+
+/// How many moments are tried; each costs about as long as a create.
+const MOMENTS: u32 = 40;
+
+fn nothing_left(t: &Test, id: &str, when: &str) {
+    let start = Instant::now();
+    while !leaks::find_processes(id).is_empty() && start.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(leaks::find_processes(id).is_empty(), "{when}: {:?}", leaks::find_processes(id));
+    assert!(cgroup::find(id).is_empty(), "{when}: {:?}", cgroup::find(id));
+    assert!(!t.root().join(id).exists(), "{when}: the state directory is still there");
+}
+
+/// The time that a call takes here, so that the moments are spread over all of it.
+fn duration(call: impl Fn()) -> Duration {
+    let start = Instant::now();
+    call();
+    start.elapsed()
+}
+
+/// `delete --force` finds everything, because it was written down before it was made.
+fn create_killed_at_any_moment_can_be_deleted(t: &Test) {
+    t.only_teu("other runtimes leave cgroups behind");
+    let whole = duration(|| t.bundle().create().delete());
+    for moment in 0..MOMENTS {
+        let bundle = t.bundle().args(["sleep", "1000"]);
+        let running = bundle.call("create", &[]).spawn();
+        std::thread::sleep(whole * moment / MOMENTS);
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+        t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        nothing_left(t, bundle.id(), &format!("killed after {:?}", whole * moment / MOMENTS));
+    }
+}
+
+/// The state goes last.
+fn delete_killed_at_any_moment_can_be_repeated(t: &Test) {
+    t.only_teu("other runtimes leave cgroups behind");
+    let c = t.bundle().args(["sleep", "1000"]).run_detached();
+    let whole = duration(|| c.delete_force());
+    for moment in 0..MOMENTS / 2 {
+        let c = t.bundle().args(["sleep", "1000"]).run_detached();
+        let running = t.cmd(["delete", "--force", &c.id]).spawn();
+        std::thread::sleep(whole * moment / (MOMENTS / 2));
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+        c.delete_force();
+        nothing_left(t, &c.id, &format!("moment {moment}"));
+    }
+}
+
+/// As a person who closes the window.
+fn run_killed_at_any_moment_can_be_deleted(t: &Test) {
+    t.only_teu("other runtimes leave cgroups behind");
+    let whole = duration(|| {
+        t.bundle().run().ok();
+    });
+    for moment in 0..MOMENTS / 2 {
+        let bundle = t.bundle().args(["sleep", "1000"]);
+        let running = bundle.spawn();
+        std::thread::sleep(whole * moment / (MOMENTS / 2));
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+        t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        nothing_left(t, bundle.id(), &format!("moment {moment}"));
+    }
+}
+
+/// An engine tries again with the same id.
+fn id_can_be_used_again_after_a_crash(t: &Test) {
+    t.only_teu("other runtimes leave cgroups behind");
+    let bundle = t.bundle().args(["sleep", "1000"]);
+    for milliseconds in [1, 3, 6, 9, 12, 15] {
+        let running = bundle.call("create", &[]).spawn();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+        t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        let c = bundle.create();
+        c.start();
+        assert_eq!(c.status(), "running");
+        c.delete_force();
+    }
+}
+
+/// kubelet starts dozens at a time.
+fn containers_made_at_the_same_time_do_not_disturb_each_other(t: &Test) {
+    let bundles: Vec<_> = (0..24).map(|n| t.bundle().sh(&format!("echo {n} >/proof; sleep 1000"))).collect();
+    let calls: Vec<_> = bundles.iter().map(|bundle| bundle.call("run", &["--detach"]).spawn()).collect();
+    for call in calls {
+        call.wait().ok();
+    }
+    for (n, bundle) in bundles.iter().enumerate() {
+        t.until("the proof", || std::fs::read_to_string(bundle.inside("/proof")).is_ok_and(|text| text == format!("{n}\n")));
+    }
+    let calls: Vec<_> = bundles.iter().map(|bundle| t.cmd(["delete", "--force", bundle.id()]).spawn()).collect();
+    for call in calls {
+        call.wait().ok();
+    }
+    for bundle in &bundles {
+        nothing_left(t, bundle.id(), "after delete");
+    }
+}
+
+/// An id is reserved before anything is made.
+fn one_of_many_creates_with_one_id_wins(t: &Test) {
+    t.skip_for("crun", "lets two of them fail each other");
+    t.skip_older("runc", (1, 2), "lets two of them fail each other");
+    let bundle = t.bundle().args(["sleep", "1000"]);
+    for _ in 0..5 {
+        let calls: Vec<_> = (0..8).map(|_| bundle.call("create", &[]).spawn()).collect();
+        let ended: Vec<_> = calls.into_iter().map(|call| call.wait()).collect();
+        let won = ended.iter().filter(|out| out.code == Some(0)).count();
+        assert_eq!(won, 1, "{}", ended.iter().map(|out| out.report()).collect::<String>());
+        assert_eq!(t.cmd(["state", bundle.id()]).run().ok().json()["status"], "created");
+        t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        nothing_left(t, bundle.id(), "after delete");
+    }
+}
+
+/// Two parts of an engine clean up.
+fn deletes_at_the_same_time_do_no_harm(t: &Test) {
+    t.only_teu("other runtimes fail one of them on what the other has removed");
+    for _ in 0..5 {
+        let c = t.bundle().args(["sleep", "1000"]).run_detached();
+        let calls: Vec<_> = (0..4).map(|_| t.cmd(["delete", "--force", &c.id]).spawn()).collect();
+        for call in calls {
+            call.wait().ok();
+        }
+        nothing_left(t, &c.id, "after delete");
+    }
+}
+
+/// A day of a small host.
+fn many_containers_leave_nothing(t: &Test) {
+    for _ in 0..50 {
+        t.bundle().run().ok();
+    }
+    assert_eq!(std::fs::read_dir(t.root()).unwrap().count(), 0);
+}

@@ -1,0 +1,229 @@
+//! `delete`: nothing remains.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{HOSTILE, Test, View, cgroup, leaks};
+
+cases![
+    delete_removes_a_stopped_container,
+    delete_of_a_running_container_is_refused,
+    delete_of_a_created_container_kills_it,
+    force_kills_and_deletes_a_running_container,
+    delete_of_an_unknown_container_is_refused_and_force_is_not,
+    force_removes_what_an_aborted_create_left,
+    nested_cgroups_are_removed,
+    delete_works_after_the_cgroup_is_gone,
+    delete_works_after_the_bundle_is_gone,
+    id_cannot_leave_the_state_root,
+    force_deletes_a_frozen_container,
+    force_deletes_a_stopped_process,
+    processes_without_a_private_pid_namespace_are_killed,
+    force_copes_with_a_damaged_state_file,
+    delete_kills_only_its_own,
+];
+
+/// runtime.md#delete: what `create` made is gone.
+fn delete_removes_a_stopped_container(t: &Test) {
+    let c = t.bundle().run_detached();
+    c.wait_stopped();
+    c.call("delete", &[]).ok().silent();
+    assert!(!t.root().join(&c.id).exists(), "the state directory is still there");
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+    c.call("state", &[]).fails(&["does not exist"]);
+    c.call("delete", &[]).fails(&["does not exist"]);
+}
+
+/// runtime.md#delete: only a stopped container can be deleted.
+fn delete_of_a_running_container_is_refused(t: &Test) {
+    let c = t.bundle().args(["sleep", "100"]).run_detached();
+    let pid = c.pid();
+    let out = c.call("delete", &[]).fails(&[&format!("cannot delete container {} that is not stopped: running", c.id)]);
+    assert_eq!(out.code, Some(1));
+    assert_eq!((c.status(), c.pid()), ("running".into(), pid));
+}
+
+/// runc: podman and buildah delete a container that they never started.
+fn delete_of_a_created_container_kills_it(t: &Test) {
+    let c = t.bundle().sh("echo ran").create();
+    let pid = c.pid();
+    c.delete();
+    assert!(!fs::exists(format!("/proc/{pid}/exe")).unwrap() || is_zombie(pid), "init is still alive");
+    assert_eq!(c.stdout(), "");
+    c.call("state", &[]).fails(&["does not exist"]);
+}
+
+/// runc: `--force` kills first; all is gone when it returns.
+fn force_kills_and_deletes_a_running_container(t: &Test) {
+    let c = t.bundle().sh("trap '' TERM INT HUP; sleep 1000 & echo up; wait; sleep 1000").run_detached();
+    c.wait_for_stdout("up");
+    c.call("delete", &["-f"]).ok().silent();
+    assert!(leaks::find_processes(&c.id).is_empty(), "left: {:?}", leaks::find_processes(&c.id));
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+    c.call("delete", &["--force"]).ok().silent();
+}
+
+/// runc: CRI-O expects `--force` to succeed, containerd looks for the words.
+fn delete_of_an_unknown_container_is_refused_and_force_is_not(t: &Test) {
+    let out = t.cmd(["delete", "unknown"]).run().fails(&["does not exist"]);
+    assert_eq!(out.code, Some(1));
+    t.cmd(["delete", "--force", "unknown"]).run().ok().silent();
+}
+
+/// A state directory without a readable state is what a killed `create` leaves.
+fn force_removes_what_an_aborted_create_left(t: &Test) {
+    for flag in [Some("--force"), None] {
+        let id = format!("{}-half", t.token());
+        let dir = t.root().join(&id);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("state-1234"), "{").unwrap();
+        let mut cmd = t.cmd(["delete"]);
+        if let Some(flag) = flag {
+            cmd = cmd.arg(flag);
+        }
+        let out = cmd.arg(&id).run();
+        match flag {
+            Some(_) => drop(out.ok()),
+            None if t.is("crun") => continue,
+            None => drop(out.fails(&["does not exist"])),
+        }
+        assert!(!dir.exists(), "{} is still there", dir.display());
+    }
+}
+
+/// cgroups(7): a container may make cgroups below its own; they have to go first.
+fn nested_cgroups_are_removed(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
+    let c = t.bundle().without_namespace("pid").sh("sleep 1000 & echo $!; wait").run_detached();
+    c.wait_for_stdout("\n");
+    let child: i32 = c.stdout().trim().parse().unwrap();
+    for hierarchy in cgroup::hierarchies() {
+        let own = hierarchy.point.join(&c.id);
+        if own.is_dir() {
+            fs::create_dir_all(own.join("a/b/c")).unwrap();
+            fs::create_dir_all(own.join("d")).unwrap();
+            if !hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
+                fs::write(own.join("a/b/cgroup.procs"), child.to_string()).unwrap();
+            }
+        }
+    }
+    c.delete_force();
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+}
+
+/// Somebody else may have removed the empty cgroup.
+fn delete_works_after_the_cgroup_is_gone(t: &Test) {
+    let c = t.bundle().run_detached();
+    c.wait_stopped();
+    for dir in cgroup::find(&c.id).iter().rev() {
+        t.until("the cgroup to be empty", || fs::remove_dir(dir).is_ok());
+    }
+    assert_eq!(c.status(), "stopped");
+    c.delete();
+}
+
+/// Engines may unmount or remove the bundle first.
+fn delete_works_after_the_bundle_is_gone(t: &Test) {
+    let bundle = t.bundle();
+    let c = bundle.run_detached();
+    c.wait_stopped();
+    leaks::remove_tree(bundle.dir()).unwrap();
+    assert_eq!(c.status(), "stopped");
+    c.delete();
+}
+
+/// An id is a name, never a path.
+fn id_cannot_leave_the_state_root(t: &Test) {
+    t.only_teu(HOSTILE);
+    fs::create_dir_all(t.root().join("x")).unwrap();
+    let outside = t.make_dir("outside");
+    t.make_file("outside/keep", "");
+    t.make_file("outside/state.json", "{}");
+    // Absolute, but only ever the canary: a runtime that follows it must not find anything of the host.
+    let absolute = outside.to_string_lossy();
+    for id in ["../outside", "x/../../outside", "..", ".", "x/..", "./x", &absolute] {
+        for flag in ["--force", "-f"] {
+            t.cmd(["delete", flag, id]).run().fails(&[]);
+        }
+        t.cmd(["delete", id]).run().fails(&[]);
+    }
+    assert!(outside.join("keep").exists(), "delete left the state root");
+    assert!(t.root().join("x").exists(), "delete took a path for an id");
+    fs::remove_dir(t.root().join("x")).unwrap();
+}
+
+/// The freezer holds signals back; `--force` has to get through.
+fn force_deletes_a_frozen_container(t: &Test) {
+    let c = t.bundle().sh("sleep 1000 & echo up; wait").run_detached();
+    c.wait_for_stdout("up");
+    cgroup::freeze(&c.id, true);
+    t.until("status paused", || c.status() == "paused");
+    c.call("delete", &[]).fails(&["paused"]);
+    c.delete_force();
+    assert!(leaks::find_processes(&c.id).is_empty(), "left: {:?}", leaks::find_processes(&c.id));
+}
+
+/// SIGSTOP does not protect from SIGKILL.
+fn force_deletes_a_stopped_process(t: &Test) {
+    let c = t.bundle().args(["sleep", "1000"]).run_detached();
+    kill(Pid::from_raw(c.pid()), Signal::SIGSTOP).unwrap();
+    assert_eq!(c.status(), "running");
+    c.delete_force();
+}
+
+/// runtime.md#delete: processes that outlive init in the host's pid namespace belong to the container.
+fn processes_without_a_private_pid_namespace_are_killed(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
+    let c = t.bundle().without_namespace("pid").sh("sleep 1000 & sleep 1000 & echo up").run_detached();
+    c.wait_for_stdout("up");
+    c.wait_stopped();
+    c.delete();
+    t.until("no process", || leaks::find_processes(&c.id).is_empty());
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+}
+
+/// A state file that a crash has cut off must not make the container undeletable.
+fn force_copes_with_a_damaged_state_file(t: &Test) {
+    t.only_teu("only teu claims that `delete --force` works on any state directory");
+    for text in ["", "{", "[]", "{\"id\":7}", "\u{0}\u{0}"] {
+        let c = t.bundle().run_detached();
+        c.wait_stopped();
+        for dir in cgroup::find(&c.id).iter().rev() {
+            t.until("the cgroup to be empty", || fs::remove_dir(dir).is_ok());
+        }
+        fs::write(t.root().join(&c.id).join("state.json"), text).unwrap();
+        c.call("delete", &["--force"]).ok();
+        assert!(!t.root().join(&c.id).exists(), "the state directory is still there");
+    }
+}
+
+/// A delete must not reach beyond the container, whatever is recorded.
+fn delete_kills_only_its_own(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
+    let other = t.bundle().without_namespace("pid").args(["sleep", "1000"]).run_detached();
+    let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
+    let c = t.bundle().without_namespace("pid").sh("sleep 1000 & echo up; wait").run_detached();
+    c.wait_for_stdout("up");
+    c.delete_force();
+    let alive = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(alive, "a process of nobody's container was killed");
+    assert_eq!(other.status(), "running");
+    assert!(Path::new("/proc").join(other.pid().to_string()).exists());
+}
+
+/// runc: 1.1 gives up on a version 2 cgroup that is emptied too slowly.
+fn skip_runc_that_leaves_the_cgroup(t: &Test) {
+    if t.view() == View::V2 {
+        t.skip_older("runc", (1, 2), "leaves a version 2 cgroup behind without a private pid namespace");
+    }
+}
+
+fn is_zombie(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}

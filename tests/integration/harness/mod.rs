@@ -1,0 +1,148 @@
+//! The test harness: builds bundles, drives a runtime, looks for leftovers.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod command;
+pub mod console;
+pub mod container;
+pub mod containment;
+pub mod leaks;
+pub mod mountinfo;
+pub mod report;
+pub mod rootfs;
+pub mod runtime;
+pub mod sys;
+pub mod test;
+pub mod view;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use libtest_mimic::{Arguments, Trial};
+
+pub use bundle::Bundle;
+pub use command::{Cmd, Out};
+pub use container::Container;
+pub use test::Test;
+pub use view::View;
+
+use runtime::Runtime;
+
+/// Why a test is skipped for every runtime but `teu`. Old runtimes follow what they should refuse; they are not
+/// given such input even where they can do no harm.
+pub const HOSTILE: &str = "hostile input is given to teu alone";
+
+/// One test: its name and its body.
+pub struct Case {
+    /// `file::function`, with the name of this crate in front.
+    pub name: &'static str,
+    /// The body. It panics when the behaviour is not the one it names.
+    pub run: fn(&Test),
+}
+
+/// A test that does not apply to old versions of another runtime.
+pub struct Peer {
+    /// The name of the runtime.
+    pub runtime: &'static str,
+    /// The first version, major and minor, that the test applies to.
+    pub below: (u32, u32),
+    /// The test, as `file::function`.
+    pub test: &'static str,
+    /// What the runtime does instead.
+    pub reason: &'static str,
+}
+
+/// Lists the tests of a file. Every test function must be named, otherwise it is dead code.
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        /// The tests of this file.
+        pub const CASES: &[crate::harness::Case] = &[
+            $(crate::harness::Case { name: concat!(module_path!(), "::", stringify!($name)), run: $name }),*
+        ];
+    };
+}
+
+/// What all tests of one run share.
+pub struct Session {
+    /// The runtime under test.
+    pub runtime: Runtime,
+    /// How /sys/fs/cgroup looks.
+    pub view: View,
+    /// Where this run makes everything: a directory of the fresh /tmp.
+    pub dir: PathBuf,
+    /// Prefix of everything that the tests of this run name.
+    pub prefix: String,
+}
+
+static SESSION: OnceLock<Session> = OnceLock::new();
+
+/// The session of this run; set before the first test starts.
+pub fn session() -> &'static Session {
+    SESSION.get().expect("the session is set up first")
+}
+
+/// Runs the suites as cargo's own harness would, and ends with its summary line.
+pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    let cases = suites.iter().copied().flatten();
+    if !arguments.list {
+        match containment::enter() {
+            Ok(None) => {}
+            Ok(Some(end_of_the_run)) => return end_of_the_run,
+            Err(error) => {
+                eprintln!("integration tests cannot start: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        match set_up() {
+            Ok(session) => {
+                println!("runtime: {}; cgroup view: {}", session.runtime, session.view);
+                SESSION.set(session).ok().expect("main runs once");
+            }
+            Err(error) => {
+                eprintln!("integration tests cannot start: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        test::report_panics_through_the_test();
+    }
+    let mut known = 0;
+    let trials = cases
+        .map(|case| {
+            let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
+            let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.test == name).collect();
+            known += peers.len();
+            Trial::ignorable_test(name, || test::run(case, peers))
+        })
+        .collect();
+    if known != peers.len() {
+        eprintln!("integration tests cannot start: a name in the list of peers is none of a test");
+        return ExitCode::FAILURE;
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if arguments.list {
+        return ExitCode::SUCCESS;
+    }
+    match leaks::after_all() {
+        Ok(()) => conclusion.exit_code(),
+        Err(left) => {
+            eprintln!("error: left behind by the whole run: {left}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up() -> Result<Session, String> {
+    let runtime = Runtime::detect()?;
+    let view = View::now()?;
+    // The pid namespace is new, so the own pid would be the same in every run; cgroups are the machine's.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let prefix = format!("teuit{:x}", now.as_micros() & 0xff_ffff_ffff);
+    let dir = Path::new("/tmp").join(&prefix);
+    std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    rootfs::build_base(&dir)?;
+    Ok(Session { runtime, view, dir, prefix })
+}

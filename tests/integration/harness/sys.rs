@@ -1,0 +1,70 @@
+//! The unsafe part of the tests, all of it: descriptors that arrive as numbers, and system calls that no crate
+//! wraps.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
+const MOUNT_ATTR_RDONLY: u64 = 0x1;
+
+/// Owns a descriptor that the kernel has just put into a control message.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the number comes from SCM_RIGHTS of a message that was received just now, and its receiver, the
+    // only caller of this function, gives it to nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Makes a system call without arguments and returns its errno, 0 when it succeeded.
+pub fn raw_syscall(number: i64) -> i32 {
+    // SAFETY: callers pass numbers that no kernel knows, or that take no arguments and touch no memory.
+    let result = unsafe { libc::syscall(number) };
+    if result == -1 { io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
+}
+
+/// Makes the mount at `path`, and every mount below it, read-only.
+pub fn make_tree_read_only(path: &Path) -> io::Result<()> {
+    mount_setattr(path, libc::AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0)
+}
+
+/// Makes the one mount at `path` writable.
+pub fn make_mount_writable(path: &Path) -> io::Result<()> {
+    mount_setattr(path, 0, 0, MOUNT_ATTR_RDONLY)
+}
+
+fn mount_setattr(path: &Path, flags: i32, attr_set: u64, attr_clr: u64) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = MountAttr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
+    // SAFETY: `path` is a C string and `attr` a `struct mount_attr` of the size given; the kernel reads both
+    // during the call and keeps neither.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Marks every descriptor but the standard ones as close-on-exec.
+pub fn close_others_on_exec() -> io::Result<()> {
+    // SAFETY: no pointer is passed; the call changes a flag of descriptors and closes none.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,60 @@
+//! End-to-end tests: they start containers with any runtime and look at them from inside and outside.
+//!
+//! `cargo test --test integration` runs the `teu` that cargo has just built. Two variables change that:
+//! `RUNTIME` (path or name of another runtime, so that a test is proved before it judges us) and `TEU_VIEW`
+//! (`hybrid`, `v1` or `v2`: how /sys/fs/cgroup looks).
+//! Root is needed. After every test the harness looks for anything left behind; see `harness/leaks.rs`.
+//!
+//! A test is a function `fn name(t: &Test)` named in the `cases!` list at the end of its file. One that is not
+//! listed is dead code, and dead code is an error here, so no test can be forgotten.
+#![deny(dead_code)]
+
+#[macro_use]
+#[allow(dead_code)]
+mod harness;
+mod probe;
+
+mod broken;
+mod cgroups;
+mod cli;
+mod crash;
+mod create;
+mod debian;
+mod delete;
+mod engines;
+mod fds;
+mod hooks;
+mod hostile;
+mod kernel;
+mod kill;
+mod list;
+mod mounts;
+mod namespaces;
+mod own_binary;
+mod peers;
+mod process;
+mod rootfs;
+mod run;
+mod seccomp;
+mod start;
+mod state;
+mod terminal;
+
+use std::process::ExitCode;
+
+use harness::Case;
+
+/// Every file of tests. A file that is missing here has an unused `CASES`, which does not compile.
+const SUITES: &[&[Case]] = &[
+    create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES, run::CASES, cli::CASES,
+    hooks::CASES, process::CASES, namespaces::CASES, rootfs::CASES, mounts::CASES, kernel::CASES,
+    seccomp::CASES, terminal::CASES, fds::CASES, cgroups::CASES, engines::CASES,
+    hostile::CASES, crash::CASES, own_binary::CASES, debian::CASES, broken::CASES,
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = probe::main() {
+        return code;
+    }
+    harness::main(SUITES, peers::PEERS)
+}
