@@ -1,7 +1,8 @@
 //! What the parent and the child say to each other: fixed-size messages, both directions on this page.
 //!
-//!     child:  Joined?  TimeOffsets?  Mounted          Listener?  Ready
-//!     parent: Go       Go            Go (host hooks)  Go         -
+//!     parent: Go                                                                 Go
+//!     child:      TimeOffsets?      Mounted                Limits?    Listener?  Ready
+//!     parent:                  Go            Go (hooks)            Go         Go
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
 //! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.
@@ -151,6 +152,7 @@ numbered! {
         Setresuid = "setresuid(2)",
         Capset = "capset(2)",
         Seccomp = "seccomp(2)",
+        Prlimit = "prlimit(2)",
         SchedSetattr = "sched_setattr(2)",
         IoprioSet = "ioprio_set(2)",
         Personality = "personality(2)",
@@ -236,6 +238,8 @@ pub enum FromChild {
     TimeOffsets,
     /// Mounts and devices are there.
     Mounted,
+    /// The resource limits are to be set now.
+    Limits,
     /// The seccomp listener is this descriptor of the child.
     Listener(i32),
     /// Everything is set up; the child waits for `start`, or goes on in `run`.
@@ -253,6 +257,7 @@ const LISTENER: u8 = 4;
 const READY: u8 = 5;
 const FAILURE: u8 = 6;
 const EXECUTING: u8 = 7;
+const LIMITS: u8 = 8;
 const GO: u8 = 0x67;
 
 /// The largest message.
@@ -271,6 +276,7 @@ impl FromChild {
             FromChild::Cloned => CLONED,
             FromChild::TimeOffsets => TIME_OFFSETS,
             FromChild::Mounted => MOUNTED,
+            FromChild::Limits => LIMITS,
             FromChild::Listener(_) => LISTENER,
             FromChild::Ready => READY,
             FromChild::Executing => EXECUTING,
@@ -300,6 +306,7 @@ impl FromChild {
             CLONED => FromChild::Cloned,
             TIME_OFFSETS => FromChild::TimeOffsets,
             MOUNTED => FromChild::Mounted,
+            LIMITS => FromChild::Limits,
             LISTENER => FromChild::Listener(u32_at(4) as i32),
             READY => FromChild::Ready,
             EXECUTING => FromChild::Executing,

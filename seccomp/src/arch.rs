@@ -6,6 +6,7 @@
 //! depend on the age of a library.
 
 use std::fmt;
+use std::ops::Range;
 
 use libseccomp::{ScmpArch, ScmpSyscall};
 
@@ -137,6 +138,17 @@ impl Arch {
         matches!(self, Arch::S390 | Arch::S390X)
     }
 
+    /// Numbers apart from the kernel's common tables, which do not tell how new a call or a profile is.
+    ///
+    /// x32 has its own variants of old calls from 512 on, arm five calls of its own (`set_tls` and others).
+    pub fn private_numbers(self) -> Range<u32> {
+        match self {
+            Arch::X32 => X32_BIT + 512..X32_BIT + 548,
+            Arch::Arm => 0xf_0000..0x10_0000,
+            _ => 0..0,
+        }
+    }
+
     /// Whether a kernel whose own architecture is `native` can run calls of this one.
     pub fn runs_on(self, native: Arch) -> bool {
         self.family() == native.family() && self.is_big_endian() == native.is_big_endian()
@@ -181,6 +193,24 @@ impl Arch {
             return Some(name.to_owned());
         }
         ScmpSyscall::from(i32::try_from(nr).ok()?).get_name_by_arch(self.library()).ok()
+    }
+
+    /// Name of a call; for socketcall and ipc that of the function the first argument selects.
+    pub fn name_of_call(self, nr: u32, first_argument: u64) -> Option<String> {
+        let name = self.name_of(nr)?;
+        // socketcall 1 is the pseudo number -101, ipc 21 with whatever version is -221.
+        let function = |base: i32, mask: u64| {
+            let call = i32::try_from(first_argument & mask).ok()?;
+            ScmpSyscall::from(base.checked_sub(call)?).get_name_by_arch(self.library()).ok()
+        };
+        let function = match name.as_str() {
+            "socketcall" => function(-100, 0xffff_ffff),
+            "ipc" => function(-200, 0xffff),
+            _ => None,
+        };
+        // A function that resolves to something else is a number out of range.
+        let is_function = |function: &String| matches!(self.resolve(function), Some(Target::Multiplexed { parent, .. }) if parent == nr);
+        function.filter(is_function).or(Some(name))
     }
 
     /// Resolves libseccomp's pseudo numbers: -101 is function 1 of socketcall, -202 function 2 of ipc.

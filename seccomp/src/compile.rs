@@ -7,7 +7,7 @@
 //! Architectures that a kernel of the native one cannot run are left out; the filter would never see them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::arch::{Arch, Target, X32_BIT};
 use crate::assemble::{Assembler, Label, OFFSET_ARCH, OFFSET_NR};
@@ -93,6 +93,8 @@ struct Test<'p> {
     action: Action,
     /// Index of the rule in the profile.
     rule: usize,
+    /// Whether it recognises a function of a multiplexer, and stands for conditions that cannot be tested there.
+    is_function: bool,
 }
 
 /// What the rules say about one number.
@@ -118,9 +120,12 @@ fn runs(policy: &Policy, audit: u32) -> Result<Vec<Run<'_>>, Error> {
         .filter(|arch| arch.audit() == audit)
         .map(|arch| Space::new(policy, *arch))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut starts = BTreeSet::from([0, X32_BIT, u32::MAX]);
+    // 1, because on s390 number 0 alone may stand for an unknown call.
+    let mut starts = BTreeSet::from([0, 1, X32_BIT, u32::MAX]);
     for space in &spaces {
         starts.extend(space.last.iter().map(|last| last + 1));
+        let private = space.arch.private_numbers();
+        starts.extend([private.start, private.end]);
         starts.extend(space.entries.keys().flat_map(|nr| [*nr, nr + 1]));
     }
     let mut runs: Vec<Run<'_>> = Vec::new();
@@ -141,8 +146,8 @@ fn answer<'p>(policy: &Policy, spaces: &[Space<'p>], audit: u32, nr: u32) -> Ans
         let hidden = hides && spaces.iter().any(|space| space.last.is_some());
         return Answer::Return(if hidden { Action::Errno(ENOSYS) } else { Action::KillThread }.value());
     };
-    let unknown =
-        space.last.is_some_and(|last| nr > last) || (nr == 0 && space.arch.reports_unknown_calls_as_zero());
+    let above = |last| nr > last && !space.arch.private_numbers().contains(&nr);
+    let unknown = space.last.is_some_and(above) || (nr == 0 && space.arch.reports_unknown_calls_as_zero());
     let hidden = hides && space.last.is_some() && unknown;
     let otherwise = if hidden { Action::Errno(ENOSYS) } else { policy.default_action }.value();
     match space.entries.get(&nr) {
@@ -164,7 +169,7 @@ impl<'p> Space<'p> {
                     Target::Number(nr) => Some(nr),
                     Target::Multiplexed { direct, .. } => direct,
                 };
-                space.last = space.last.max(direct);
+                space.last = space.last.max(direct.filter(|nr| !arch.private_numbers().contains(nr)));
                 if is_default {
                     continue;
                 }
@@ -182,7 +187,15 @@ impl<'p> Space<'p> {
                 }
                 for conditions in rule.alternatives() {
                     tests += 1;
-                    space.add(nr, Test { conditions: conditions.into(), action: rule.action, rule: index });
+                    space.add(
+                        nr,
+                        Test {
+                            conditions: conditions.into(),
+                            action: rule.action,
+                            rule: index,
+                            is_function: false,
+                        },
+                    );
                 }
                 if tests > MAX_TESTS {
                     let message = format!("the rules make more than {MAX_TESTS} tests of arguments");
@@ -215,22 +228,18 @@ impl<'p> Space<'p> {
     fn order_tests(&mut self) -> Result<(), Error> {
         for (nr, entry) in &mut self.entries {
             let Entry::Tests(tests) = entry else { continue };
-            let mut seen: HashMap<Vec<Condition>, (Action, usize)> = HashMap::new();
-            let mut unique = Vec::with_capacity(tests.len());
-            for test in tests.drain(..) {
+            let mut written: HashMap<Vec<Condition>, (Action, usize)> = HashMap::new();
+            for test in tests.iter().filter(|test| !test.is_function) {
                 let mut conditions = test.conditions.to_vec();
                 conditions.sort_unstable();
-                match seen.get(&conditions) {
-                    None => {
-                        seen.insert(conditions, (test.action, test.rule));
-                        unique.push(test);
-                    }
-                    Some((action, _)) if *action == test.action => {}
-                    Some((_, rule)) => return Err(contradiction(self.arch, *nr, *rule, test.rule)),
+                let (action, rule) = *written.entry(conditions).or_insert((test.action, test.rule));
+                if action != test.action {
+                    return Err(contradiction(self.arch, *nr, rule, test.rule));
                 }
             }
-            unique.sort_by_key(|test| test.action.strictness());
-            *tests = unique;
+            tests.sort_by_key(|test| test.action.strictness());
+            let mut seen = HashSet::new();
+            tests.retain(|test| seen.insert(test.conditions.clone()));
         }
         Ok(())
     }
@@ -245,7 +254,7 @@ impl<'p> Test<'p> {
             value: u64::from(call_mask),
             value_two: u64::from(call),
         };
-        Test { conditions: vec![condition].into(), action: written.action, rule }
+        Test { conditions: vec![condition].into(), action: written.action, rule, is_function: true }
     }
 }
 

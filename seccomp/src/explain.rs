@@ -154,12 +154,18 @@ impl ArchReading {
             Target::Number(nr) => Some(*nr),
             Target::Multiplexed { direct, .. } => *direct,
         };
-        let last = targets.iter().flatten().filter_map(number).max();
+        let last = targets
+            .iter()
+            .flatten()
+            .filter_map(number)
+            .filter(|nr| !arch.private_numbers().contains(nr))
+            .max();
         ArchReading { arch, targets, last }
     }
 
     fn is_newer(&self, nr: u32, last: u32) -> bool {
-        nr > last || (nr == 0 && self.arch.reports_unknown_calls_as_zero())
+        let is_above = nr > last && !self.arch.private_numbers().contains(&nr);
+        is_above || (nr == 0 && self.arch.reports_unknown_calls_as_zero())
     }
 
     fn matches(&self, policy: &Policy, index: usize, rule: &Rule, data: &SeccompData) -> Match {

@@ -12,10 +12,13 @@ use std::sync::LazyLock;
 
 pub mod arch;
 mod assemble;
+pub mod cache;
 mod compile;
 pub mod explain;
+pub mod notify;
 mod parse;
 mod policy;
+pub mod record;
 pub mod simulate;
 pub mod tables;
 mod warn;
@@ -28,6 +31,9 @@ pub use policy::{
     FLAGS, OPERATORS, Operator, Policy, Warning,
 };
 pub use simulate::SeccompData;
+
+/// The project's own default profile, a value for `linux.seccomp`; profiles/README.md says why it allows what it does.
+pub const DEFAULT_PROFILE: &str = include_str!("../profiles/default.json");
 
 /// Architecture names a profile may use: those the linked libseccomp resolves names for.
 pub static ARCHITECTURES: LazyLock<Vec<&'static str>> =

@@ -187,7 +187,7 @@ impl Parser {
 fn action(name: &str, at: At<'_>, object: &Map<String, Value>, at_return: At<'_>) -> Result<Action, Error> {
     let key = at_return.last_key();
     let given = match object.get(key).filter(|value| !value.is_null()) {
-        Some(value) => Some(value.as_u64().ok_or_else(|| at_return.error("not a number from 0 to 4095"))?),
+        Some(value) => Some(value.as_u64().ok_or_else(|| at_return.error("not a whole number"))?),
         None => None,
     };
     let up_to = |limit: u64| match given {

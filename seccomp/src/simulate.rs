@@ -22,9 +22,10 @@ pub struct SeccompData {
 
 /// What `program` returns for a call: `SECCOMP_RET_*` with its data.
 ///
-/// A program the kernel would not load answers 0, `SECCOMP_RET_KILL_THREAD`.
+/// Where the run meets an instruction the kernel would not have loaded, or the end of the program, the answer is 0,
+/// `SECCOMP_RET_KILL_THREAD`. Jumps only go forward, so every run ends.
 pub fn run(program: &[Instruction], data: &SeccompData) -> u32 {
-    if is_loadable(program) { evaluate(program, data).unwrap_or(0) } else { 0 }
+    evaluate(program, data).unwrap_or(0)
 }
 
 /// Whether the kernel would accept the program.
@@ -98,8 +99,13 @@ fn is_allowed(instruction: &Instruction, at: u32, length: u32) -> bool {
 fn evaluate(program: &[Instruction], data: &SeccompData) -> Option<u32> {
     let (mut a, mut x, mut at) = (0_u32, 0_u32, 0_usize);
     let mut scratch = [0_u32; SCRATCH_WORDS as usize];
+    let length = u32::try_from(program.len()).ok().filter(|length| *length <= MAX_LENGTH)?;
     loop {
-        let Instruction { code, jt, jf, k } = *program.get(at)?;
+        let instruction = program.get(at)?;
+        if !is_allowed(instruction, u32::try_from(at).ok()?, length) {
+            return None;
+        }
+        let Instruction { code, jt, jf, k } = *instruction;
         at += 1;
         let operand = if code & X != 0 { x } else { k };
         let word = usize::try_from(k).ok()?;

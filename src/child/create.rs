@@ -1,6 +1,7 @@
 //! The steps inside, in order. The order is the security argument.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::error::Errno;
 use crate::hooks::{self, Setting};
@@ -38,18 +39,25 @@ pub struct Task<'a> {
 
 /// Sets the container up and becomes its program. Reports a failure to whoever listens, and never returns.
 pub fn create(task: Task) -> ! {
-    let mut channel = task.sync.as_raw_fd();
-    let Err(failure) = become_container(task, &mut channel);
+    let Task { plan, prepared, sync, gate } = task;
+    // The descriptor must outlive the routine, whose failure is sent over it.
+    let mut channel = sync.into_raw_fd();
+    let Err(failure) = become_container(plan, prepared, gate, &mut channel);
     if let Some(channel) = fd::borrow(channel) {
         let _ = FromChild::Failure(failure).send(channel, None);
     }
     exit_now(255)
 }
 
-/// The routine itself. `channel` follows the descriptor over which a failure must be told.
-fn become_container(task: Task, channel: &mut i32) -> Result<std::convert::Infallible, Failure> {
-    let Task { plan, prepared, sync, gate } = task;
-    let parent = sync.as_fd();
+/// The routine itself. `channel` is the descriptor over which a failure must be told: the socket to the parent,
+/// later the caller of `start`.
+fn become_container(
+    plan: &Plan,
+    prepared: &Prepared,
+    gate: Gate,
+    channel: &mut RawFd,
+) -> Result<Infallible, Failure> {
+    let parent = fd::borrow(*channel).ok_or_else(|| Failure::of(Call::Receive, Errno::EBADF))?;
     // 1. Nothing of the runtime's may leak in; a parent that dies takes this process along.
     setup(parent).during(Phase::Setup)?;
     // 2. Namespaces; the cgroup namespace now that the process is in its final cgroup.
@@ -90,7 +98,11 @@ fn become_container(task: Task, channel: &mut i32) -> Result<std::convert::Infal
     let environment = home::environment(plan, &root, procfs.as_ref()).during(Phase::Home)?;
     drop((procfs, late));
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
-    // 11. Identity.
+    // 11. Resource limits, which only the parent may raise and only while the ids are still its own; identity.
+    if !plan.limits.rlimits.is_empty() {
+        FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
+        wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
+    }
     identity::assume(plan, prepared.filter_needs_privilege()).during(Phase::Identity)?;
     if !entered {
         rootfs::enter_cwd_again(&cwd).during(Phase::Cwd)?;
@@ -100,6 +112,8 @@ fn become_container(task: Task, channel: &mut i32) -> Result<std::convert::Infal
     process::umask(plan.identity.umask);
     // 12. The program, so that a missing one is an error of create and not of start.
     let program = program::find(&plan.process).during(Phase::Program)?;
+    // Nothing of the host is open while the process waits: only streams, the container's own, channel and gate.
+    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
     // 13. The filter with a listener, which must be handed over while the parent lives.
     if prepared.placement() == Some(Placement::BeforeCreated) {
         identity::forbid_new_privileges(plan).during(Phase::Identity)?;
@@ -117,13 +131,10 @@ fn become_container(task: Task, channel: &mut i32) -> Result<std::convert::Infal
     FromChild::Ready.send(parent, None).call(Call::Send).during(Phase::Gate)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
     process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
-    let caller = pass_gate(sync, gate, channel)?;
-    seal_descriptors(prepared, caller.as_fd(), channel).during(Phase::Execve)?;
-    // Closed or moved by now; only the number is left.
-    let _ = caller.into_raw_fd();
-    let channel = fd::borrow(*channel).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF))?;
+    let channel = pass_gate(prepared, parent, gate, channel)?;
     // 15. Hooks in full confinement, the filter, the program.
     hooks_before_exec(plan, prepared)?;
+    identity::limit_descriptors(plan).during(Phase::Identity)?;
     FromChild::Executing.send(channel, None).call(Call::Send).during(Phase::Execve).or_else(peer_is_gone)?;
     if prepared.placement() != Some(Placement::BeforeCreated) {
         identity::forbid_new_privileges(plan).during(Phase::Identity)?;
@@ -224,35 +235,74 @@ fn load_filter(prepared: &Prepared) -> Result<Option<OwnedFd>, Failure> {
     }
 }
 
-/// Waits for `start`. Returns the descriptor over which the rest is told.
-fn pass_gate(sync: OwnedFd, gate: Gate, channel: &mut i32) -> Result<OwnedFd, Failure> {
-    let Gate::Socket(listener) = gate else {
-        wait_for_go(sync.as_fd()).call(Call::Receive).during(Phase::Gate)?;
-        return Ok(sync);
+/// Puts the channel right above what the container gets and the gate above it, makes the container's own
+/// descriptors inheritable, and closes everything else.
+fn keep_descriptors(
+    prepared: &Prepared,
+    gate: Gate,
+    channel: &mut RawFd,
+) -> Result<(BorrowedFd<'static>, Gate), Failure> {
+    let number = 3 + prepared.passed.count as RawFd;
+    // Both are first moved out of the way of their final places.
+    let high = |fd: RawFd| fd::duplicate_at_least(fd, number + 2).call(Call::Dup);
+    let parent = high(*channel)?;
+    let gate = match gate {
+        Gate::Socket(listener) => Some(high(listener.into_raw_fd())?),
+        Gate::Parent => None,
     };
-    drop(sync);
+    fd::dup_onto_cloexec(parent.as_fd(), number).call(Call::Dup)?;
+    *channel = number;
+    if let Some(gate) = &gate {
+        fd::dup_onto_cloexec(gate.as_fd(), number + 1).call(Call::Dup)?;
+    }
+    let first = number + 1 + RawFd::from(gate.is_some());
+    // From here on these numbers mean nothing; nobody may close them again.
+    let _ = (parent.into_raw_fd(), gate.as_ref().map(AsRawFd::as_raw_fd));
+    let gate = match gate {
+        Some(moved) => {
+            let _ = moved.into_raw_fd();
+            Gate::Socket(fd::adopt(number + 1).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF))?)
+        }
+        None => Gate::Parent,
+    };
+    fd::close_range(first as u32, u32::MAX).call(Call::CloseRange)?;
+    for passed in 3..number {
+        if prepared.passed.open.contains(&passed) {
+            fd::keep_on_exec(passed).call(Call::Dup)?;
+        } else {
+            fd::close_range(passed as u32, passed as u32).call(Call::CloseRange)?;
+        }
+    }
+    let parent = fd::borrow(number).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF))?;
+    Ok((parent, gate))
+}
+
+/// Waits for `start`. Returns the descriptor over which the rest is told, under the number of the channel.
+fn pass_gate(
+    prepared: &Prepared,
+    parent: BorrowedFd<'static>,
+    gate: Gate,
+    channel: &mut RawFd,
+) -> Result<BorrowedFd<'static>, Failure> {
+    let Gate::Socket(listener) = gate else {
+        wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
+        return Ok(parent);
+    };
+    // The parent of `create` is not waited for any more.
+    let number = 3 + prepared.passed.count as RawFd;
+    fd::close_range(number as u32, number as u32).call(Call::CloseRange).during(Phase::Gate)?;
     *channel = -1;
     loop {
         let caller = fd::accept(listener.as_fd()).call(Call::Accept).during(Phase::Gate)?;
         // Whoever connected and went away without a word did not start anything.
         if wait_for_go(caller.as_fd()).is_ok() {
-            *channel = caller.as_raw_fd();
-            return Ok(caller);
+            if caller.as_raw_fd() != number {
+                fd::dup_onto_cloexec(caller.as_fd(), number).call(Call::Dup).during(Phase::Gate)?;
+            } else {
+                let _ = caller.into_raw_fd();
+            }
+            *channel = number;
+            return fd::borrow(number).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF));
         }
     }
-}
-
-/// Puts the channel right above what the container gets, makes that inheritable and closes everything else.
-fn seal_descriptors(prepared: &Prepared, caller: BorrowedFd, channel: &mut i32) -> Result<(), Failure> {
-    let number = 3 + prepared.passed.count as i32;
-    fd::dup_onto_cloexec(caller, number).call(Call::Dup)?;
-    *channel = number;
-    for passed in &prepared.passed.open {
-        fd::keep_on_exec(*passed).call(Call::Dup)?;
-    }
-    fd::close_range(number as u32 + 1, u32::MAX).call(Call::CloseRange)?;
-    for hole in (3..number).filter(|fd| !prepared.passed.open.contains(fd)) {
-        fd::close_range(hole as u32, hole as u32).call(Call::CloseRange)?;
-    }
-    Ok(())
 }

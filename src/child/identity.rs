@@ -111,6 +111,15 @@ fn own_stdio(uid: u32) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The limit of open files, which the parent has left larger for the set-up.
+pub fn limit_descriptors(plan: &Plan) -> Result<(), Failure> {
+    for (limit, _) in plan.limits.rlimits.iter().filter(|(limit, _)| limit.resource == libc::RLIMIT_NOFILE) {
+        let value = process::Limit { soft: limit.soft, hard: limit.hard };
+        process::set_limit(0, limit.resource, value).call(Call::Prlimit)?;
+    }
+    Ok(())
+}
+
 /// PR_SET_NO_NEW_PRIVS, when the plan says so.
 pub fn forbid_new_privileges(plan: &Plan) -> Result<(), Failure> {
     if plan.identity.no_new_privileges {

@@ -17,7 +17,7 @@ pub fn create(global: &Global, args: &Create) -> Result<i32> {
     let bundle = setup::bundle(args.bundle.as_deref())?;
     let request = setup::request(args, bundle.clone(), true, &passed, listen_fds);
     let setup = setup::setup(global, &bundle, request)?;
-    let (prepared, _) = prepare::prepare(&setup.plan, setup::inputs(&setup, args, passed)?)?;
+    let (prepared, _) = prepare::prepare(&setup.plan, setup::inputs(&setup, args, passed, &root)?)?;
     let created = create::create(
         &setup.plan,
         prepared,

@@ -37,7 +37,8 @@ pub fn run(global: &Global, args: &Run) -> Result<i32> {
         }
         Some(signal::block_all().map_err(|e| Error::kernel("block signals", "signalfd(2)", e))?)
     };
-    let (prepared, relay) = prepare::prepare(&setup.plan, setup::inputs(&setup, &args.create, passed)?)?;
+    let (prepared, relay) =
+        prepare::prepare(&setup.plan, setup::inputs(&setup, &args.create, passed, &root)?)?;
     let options = Options {
         root: &root,
         id: &id,

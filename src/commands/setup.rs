@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use teu_seccomp::Program;
+use teu_seccomp::cache::Cache;
 
 use crate::cgroup::Layout;
 use crate::cli::{Create, Global, go_bool};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parent::prepare::{Inputs, Passed};
 use crate::plan::{self, Plan, Request};
-use crate::state::HookLists;
+use crate::state::{HookLists, Root};
 
 /// A bundle, read and planned.
 pub struct Setup {
@@ -63,12 +64,9 @@ pub fn request(args: &Create, bundle: PathBuf, detached: bool, passed: &Passed, 
 }
 
 /// The handles that the caller of teu contributes.
-pub fn inputs(setup: &Setup, args: &Create, passed: Passed) -> Result<Inputs> {
-    Ok(Inputs {
-        console_socket: absolute(args.console_socket.as_deref())?,
-        passed,
-        filter: filter(&setup.plan)?,
-    })
+pub fn inputs(setup: &Setup, args: &Create, passed: Passed, root: &Root) -> Result<Inputs> {
+    let filter = filter(&setup.plan, root)?;
+    Ok(Inputs { console_socket: absolute(args.console_socket.as_deref())?, passed, filter })
 }
 
 /// A path of the caller, made absolute.
@@ -88,11 +86,18 @@ pub fn listen_fds() -> u32 {
     }
 }
 
-/// Compiles the filter of the plan, and refuses one that would stop the container from starting.
-fn filter(plan: &Plan) -> Result<Option<Program>> {
+/// Compiles the filter of the plan, or takes it from the cache below the state directory, and refuses one that
+/// would stop the container from starting.
+fn filter(plan: &Plan, root: &Root) -> Result<Option<Program>> {
     let Some(seccomp) = &plan.security.seccomp else { return Ok(None) };
-    let program = teu_seccomp::compile(&seccomp.policy)
+    // No id starts with a dot.
+    let cache = Cache::new(root.path().join(".seccomp"));
+    let (program, cached) = cache
+        .program(&seccomp.policy)
         .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
+    crate::log::debug(|| {
+        format!("seccomp program {}", if cached { "taken from the cache" } else { "compiled" })
+    });
     let mut needed = vec!["execve"];
     if !plan.identity.no_new_privileges {
         needed.push("capset");

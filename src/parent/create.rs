@@ -132,7 +132,6 @@ fn steps<'a>(
     if let Err(error) = talk.until_ready() {
         return Err(explain(error, &init, cgroup, &watch));
     }
-    set_limits(plan, init.pid)?;
     // 9. Created: written first, so that a killed parent leaves something `delete` can find.
     record.own.creating = false;
     directory.save(&record)?;
@@ -286,7 +285,12 @@ fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
 
 fn set_limits(plan: &Plan, pid: i32) -> Result<()> {
     for (limit, at) in &plan.limits.rlimits {
-        let value = Limit { soft: limit.soft, hard: limit.hard };
+        let mut value = Limit { soft: limit.soft, hard: limit.hard };
+        if limit.resource == libc::RLIMIT_NOFILE {
+            // The child still needs a few; it lowers the limit itself at the end, which anybody may.
+            value =
+                Limit { soft: limit.hard.max(FEWEST_DESCRIPTORS), hard: limit.hard.max(FEWEST_DESCRIPTORS) };
+        }
         process::set_limit(pid, limit.resource, value).map_err(|e| {
             Error::kernel(format!("set {} to {}:{}", limit.name, limit.soft, limit.hard), "prlimit(2)", e)
                 .at(at)
@@ -295,6 +299,9 @@ fn set_limits(plan: &Plan, pid: i32) -> Result<()> {
     }
     Ok(())
 }
+
+/// What the set-up needs, whatever the container gets.
+const FEWEST_DESCRIPTORS: u64 = 256;
 
 /// The conversation with the child.
 struct Talk<'a> {
@@ -331,6 +338,7 @@ impl Talk<'_> {
                     id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
                 }
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
+                Some(FromChild::Limits) => set_limits(self.plan, self.init.pid)?,
                 Some(FromChild::Listener(number)) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
                         seccomp_agent::hand_over(seccomp, self.init, number, self.prepared.hook_state())?;

@@ -51,6 +51,14 @@ pub fn move_to_at_least(fd: OwnedFd, lowest: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(new as RawFd) })
 }
 
+/// fcntl(2) F_DUPFD_CLOEXEC: a second descriptor for the same open file, under a number of at least `lowest`.
+pub fn duplicate_at_least(fd: RawFd, lowest: RawFd) -> Result<OwnedFd> {
+    // SAFETY: only numbers are passed.
+    let new = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(new as RawFd) })
+}
+
 /// dup2(2) without close-on-exec: the open file of `fd` under `number`, whatever was there.
 pub fn dup_onto(fd: BorrowedFd, number: RawFd) -> Result<()> {
     if fd.as_raw_fd() == number {

@@ -1,0 +1,78 @@
+# What a developer, a packager and CI call. `make` alone prints the targets.
+#
+# Two commands take a fresh Debian 12 machine, on which one is root and has Rust: `make demo` and `make test`.
+# Longer work is in the scripts of tests/env and benches, which say at their top what they do.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The explicit build target of .cargo/config.toml puts the programs below the name of the host.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+TEU = $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release/teu
+VIEWS = $(shell tests/env/view.sh --list)
+
+PREFIX ?= /usr/local
+# The runtime under test: empty for the teu of this tree, else a name in PATH or a path.
+RUNTIME ?=
+# How the tests see cgroups: hybrid or v2; empty for what the machine has.
+VIEW ?=
+export RUNTIME
+
+BUILD_PACKAGES := gcc libc6-dev libseccomp-dev
+TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static
+
+.PHONY: help
+help: ## print this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand --tabs=20
+
+.PHONY: build
+build: ## build the static release program
+	@tests/env/apt.sh $(BUILD_PACKAGES)
+	cargo build --release --locked
+	@if readelf --program-headers $(TEU) | grep -q INTERP; then echo "$(TEU) is not static" >&2; exit 1; fi
+	@ls -l $(TEU)
+
+.PHONY: demo
+demo: build ## show a container, its plan and its life cycle
+	@tests/env/demo.sh $(TEU)
+
+.PHONY: check
+check: ## the inner loop, without root: format, lints, unit and plan tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
+	cargo test --workspace --lib --bins --test oci-validation --locked --quiet
+
+.PHONY: test
+test: ## every test, in every view of cgroups that the machine can give
+	@tests/env/apt.sh $(TEST_PACKAGES)
+	$(MAKE) check
+	cargo test --workspace --doc --locked --quiet
+	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; done
+
+.PHONY: integration
+integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
+	@tests/env/apt.sh $(TEST_PACKAGES)
+	TEU_VIEW=$(VIEW) cargo test --test integration --locked
+
+.PHONY: oci-validation
+oci-validation: ## the official validation suite; RUNTIME and VIEW as above
+	@tests/env/apt.sh $(TEST_PACKAGES)
+	suite=$$(tests/env/oci-suite.sh); OCI_SUITE=$$suite $(if $(VIEW),tests/env/view.sh $(VIEW)) \
+		cargo test --test oci-validation --locked -- --include-ignored --nocapture
+
+.PHONY: bench
+bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"
+	@tests/env/apt.sh busybox-static python3 strace time
+	@peers=$$(tests/env/peers.sh) || echo "the newest crun and runc could not be had" >&2; \
+		tests/env/view.sh $(or $(VIEW),v2) tests/env/guard.sh \
+		benches/bench.py $(BENCH) $(TEU) $${peers:+$$peers/crun $$peers/runc}
+
+.PHONY: deny
+deny: ## licences, sources and versions of the dependencies
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing; to get it: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check licenses bans sources
+
+.PHONY: install
+install: build ## copy the program to $(DESTDIR)$(PREFIX)/bin
+	install -D --mode=755 $(TEU) $(DESTDIR)$(PREFIX)/bin/teu

@@ -1,0 +1,126 @@
+//! From calls that were seen to the smallest profile that allows them.
+//!
+//! A recording knows what one run did, not what the program may need tomorrow; the profile says so itself. It is
+//! made to be read and edited, and never used to enforce anything while it is being made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::arch::Arch;
+use crate::compile::{Program, compile};
+use crate::policy::{Action, Error, Policy};
+use crate::simulate::{self, SeccompData};
+
+/// Property that marks a recorded profile; unknown properties are ignored by every runtime.
+pub const MARK: &str = "x-recorded";
+
+const NOTE: &str = "allows what was seen, which may be less than the program needs; read it before use";
+
+/// Calls seen so far, and the profile they are added to.
+#[derive(Debug, Default)]
+pub struct Recording {
+    base: Map<String, Value>,
+    /// The existing profile, and its program, which answers a call faster than the reading does.
+    existing: Option<(Policy, Program)>,
+    /// Times each call was seen, by audit architecture and number.
+    seen: BTreeMap<(u32, u32), u64>,
+    /// What the profile has to allow in addition.
+    missing: BTreeSet<String>,
+    /// Calls that nobody has a name for, which no profile can allow.
+    unnamed: BTreeSet<String>,
+    architectures: BTreeSet<Arch>,
+}
+
+impl Recording {
+    /// A recording that starts with nothing allowed.
+    pub fn new() -> Recording {
+        Recording::default()
+    }
+
+    /// A recording that adds to an existing profile.
+    ///
+    /// Errors: those of [`Policy::from_value`] and [`compile`].
+    pub fn over(profile: &Value) -> Result<Recording, Error> {
+        let Some(policy) = Policy::from_value(profile)? else { return Ok(Recording::new()) };
+        let program = compile(&policy)?;
+        let base = profile.as_object().cloned().unwrap_or_default();
+        Ok(Recording { base, existing: Some((policy, program)), ..Recording::default() })
+    }
+
+    /// Adds one call.
+    pub fn see(&mut self, data: &SeccompData) {
+        let Some(arch) = Arch::of_call(data.arch, data.nr) else {
+            self.unnamed.insert(format!("{:#x}:{}", data.arch, data.nr));
+            return;
+        };
+        *self.seen.entry((data.arch, data.nr)).or_insert(0) += 1;
+        self.architectures.insert(arch);
+        if self.is_covered(data) {
+            return;
+        }
+        match arch.name_of_call(data.nr, data.args[0]) {
+            Some(name) => drop(self.missing.insert(name)),
+            None => drop(self.unnamed.insert(format!("{arch}:{}", data.nr))),
+        }
+    }
+
+    /// Number of calls seen.
+    pub fn observations(&self) -> u64 {
+        self.seen.values().sum()
+    }
+
+    /// Calls seen that have no name and therefore are in no profile, as `SCMP_ARCH_X86_64:999`.
+    pub fn unnamed(&self) -> impl Iterator<Item = &str> {
+        self.unnamed.iter().map(String::as_str)
+    }
+
+    /// The profile: the existing one with what it refused added, or a new one.
+    ///
+    /// Names are sorted; the architectures are those seen and those named before; the default is EPERM. A name
+    /// that was seen on one architecture is allowed on all of them, since a profile cannot say less.
+    pub fn profile(&self) -> Value {
+        let mut profile = self.base.clone();
+        if self.existing.is_none() {
+            profile.insert("defaultAction".to_owned(), json!(Action::Errno(1).name()));
+            profile.insert("defaultErrnoRet".to_owned(), json!(1));
+        }
+        let mut architectures = self.architectures.clone();
+        architectures.extend(self.existing.iter().flat_map(|(policy, _)| policy.architectures()));
+        let architectures: Vec<&str> = architectures.into_iter().map(Arch::name).collect();
+        profile.insert("architectures".to_owned(), json!(architectures));
+        profile.insert("syscalls".to_owned(), Value::Array(self.rules()));
+        let before = self.base.get(MARK).and_then(|mark| mark["observations"].as_u64()).unwrap_or(0);
+        let observations = before.saturating_add(self.observations());
+        profile.insert(MARK.to_owned(), json!({"observations": observations, "note": NOTE}));
+        Value::Object(profile)
+    }
+
+    /// Whether the existing profile lets the call run, or leaves it to somebody who decides.
+    fn is_covered(&self, data: &SeccompData) -> bool {
+        let Some((_, program)) = &self.existing else { return false };
+        let answer = simulate::run(&program.instructions, data) & 0xffff_0000;
+        [Action::Allow, Action::Log, Action::Notify, Action::Trace(0)].map(Action::value).contains(&answer)
+    }
+
+    /// The rules of the existing profile without what they say about the missing calls, and one that allows those.
+    fn rules(&self) -> Vec<Value> {
+        let mut rules: Vec<Value> =
+            self.base.get("syscalls").and_then(Value::as_array).cloned().unwrap_or_default();
+        if self.missing.is_empty() {
+            return rules;
+        }
+        for names in rules.iter_mut().filter_map(|rule| rule.get_mut("names")?.as_array_mut()) {
+            names.retain(|name| name.as_str().is_none_or(|name| !self.missing.contains(name)));
+        }
+        rules.retain(|rule| rule["names"].as_array().is_some_and(|names| !names.is_empty()));
+        let mut missing = self.missing.clone();
+        if let Some(at) = rules.iter().position(|rule| rule.get(MARK).is_some()) {
+            let earlier = rules.remove(at);
+            let names = earlier["names"].as_array().into_iter().flatten();
+            missing.extend(names.filter_map(Value::as_str).map(str::to_owned));
+        }
+        rules.push(json!({"names": missing, "action": Action::Allow.name(), MARK: true}));
+        rules
+    }
+}
