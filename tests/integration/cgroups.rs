@@ -69,12 +69,16 @@ fn container_without_a_path_has_a_cgroup_named_after_its_id(t: &Test) {
 fn memory_limit_is_set(t: &Test) {
     let bundle = t.bundle().args(["sleep", "100"]);
     if cgroup::hierarchy("memory").is_some() {
-        let bundle = bundle.set("/linux/resources/memory", json!({ "limit": 67_108_864, "reservation": 33_554_432 }));
+        let bundle =
+            bundle.set("/linux/resources/memory", json!({ "limit": 67_108_864, "reservation": 33_554_432 }));
         let c = bundle.run_detached();
         assert_eq!(file(t, &c, "memory", "memory.limit_in_bytes", "memory.max"), "67108864");
         assert_eq!(file(t, &c, "memory", "memory.soft_limit_in_bytes", "memory.low"), "33554432");
     } else if t.is("teu") {
-        bundle.set("/linux/resources/memory/limit", 67_108_864).try_create().fails(&["/linux/resources/memory"]);
+        bundle
+            .set("/linux/resources/memory/limit", 67_108_864)
+            .try_create()
+            .fails(&["/linux/resources/memory"]);
     } else {
         t.skip("no hierarchy here has the memory controller");
     }
@@ -89,7 +93,11 @@ fn pids_limit_is_set_and_holds(t: &Test) {
     let c = bundle.sh("echo up; sleep 100").run_detached();
     c.wait_for_stdout("up");
     assert_eq!(file(t, &c, "pids", "pids.max", "pids.max"), "4");
-    let out = t.bundle().set("/linux/resources/pids/limit", 4).sh("for i in 1 2 3 4 5 6; do sleep 1 & done; wait").run();
+    let out = t
+        .bundle()
+        .set("/linux/resources/pids/limit", 4)
+        .sh("for i in 1 2 3 4 5 6; do sleep 1 & done; wait")
+        .run();
     assert!(out.stderr.contains("Resource temporarily unavailable"), "{}", out.report());
 }
 
@@ -110,7 +118,12 @@ fn cpuset_is_set(t: &Test) {
     if cgroup::hierarchy("cpuset").is_none() {
         t.skip("no hierarchy here has the cpuset controller");
     }
-    let out = t.bundle().set("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" })).sh("grep Cpus_allowed_list /proc/self/status").run().ok();
+    let out = t
+        .bundle()
+        .set("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }))
+        .sh("grep Cpus_allowed_list /proc/self/status")
+        .run()
+        .ok();
     assert_eq!(out.stdout, "Cpus_allowed_list:\t0\n");
 }
 
@@ -127,14 +140,17 @@ fn unlimited_values_are_accepted(t: &Test) {
 /// systemd in a container makes cgroups of its own.
 fn nested_cgroups_of_the_container_are_removed(t: &Test) {
     let capabilities = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
-    let capabilities = json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
+    let capabilities =
+        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
     let dir = if t.view() == View::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
     let c = t
         .bundle()
         .set("/process/capabilities", capabilities)
         .namespace("cgroup", None)
         .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "noexec", "nodev"])
-        .sh(&format!("cd {dir} && mkdir -p a/b c && (sleep 100 & echo $! >a/b/cgroup.procs; echo moved; wait)"))
+        .sh(&format!(
+            "cd {dir} && mkdir -p a/b c && (sleep 100 & echo $! >a/b/cgroup.procs; echo moved; wait)"
+        ))
         .run_detached();
     c.wait_for_stdout("moved");
     assert!(all(&c.id).iter().any(|dir| dir.ends_with("a/b")), "{:?}", all(&c.id));
@@ -172,7 +188,8 @@ fn unified_is_refused_on_version_1(t: &Test) {
     if t.view() == View::V2 {
         t.skip("this is version 2");
     }
-    let out = t.bundle().set("/linux/resources/unified", json!({ "memory.high": "32M" })).try_create().fails(&[]);
+    let out =
+        t.bundle().set("/linux/resources/unified", json!({ "memory.high": "32M" })).try_create().fails(&[]);
     if t.is("teu") {
         out.fails(&["/linux/resources/unified"]);
     }
@@ -183,7 +200,8 @@ fn device_program_is_attached_on_version_2(t: &Test) {
     if t.view() != View::V2 {
         t.skip("version 1 has a hierarchy for devices");
     }
-    let capabilities = json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] });
+    let capabilities =
+        json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] });
     let script = "mknod /tmp/mem c 1 1 && echo made; (exec 3</tmp/mem) || echo refused; echo x >/dev/null && echo null";
     let out = t.bundle().set("/process/capabilities", capabilities).sh(script).run();
     assert_eq!(out.stdout, "made\nrefused\nnull\n", "{}", out.report());

@@ -82,7 +82,10 @@ fn help_is_printed_on_stdout_with_success(t: &Test) {
 
 /// podman asks `checkpoint --help` whether there is such a verb.
 fn every_verb_has_help(t: &Test) {
-    for verb in ["create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "update", "spec"] {
+    for verb in [
+        "create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume",
+        "update", "spec",
+    ] {
         let out = bare(t, &[verb, "--help"]).ok();
         assert!(out.stdout.contains(verb), "{}", out.report());
     }
@@ -98,7 +101,11 @@ fn unknown_verb_is_refused(t: &Test) {
 
 /// A typing error must not pass for success.
 fn unknown_option_is_refused(t: &Test) {
-    for arguments in [&["--no-such-option", "list"][..], &["list", "--no-such-option"], &["create", "--no-such-option", "x"]] {
+    for arguments in [
+        &["--no-such-option", "list"][..],
+        &["list", "--no-such-option"],
+        &["create", "--no-such-option", "x"],
+    ] {
         let out = bare(t, arguments);
         assert!(out.code.is_some_and(|code| code != 0), "{}", out.report());
         assert!(!out.message().is_empty(), "{}", out.report());
@@ -128,7 +135,21 @@ fn repeated_option_counts_once_the_last_wins(t: &Test) {
     bundle.write();
     let root = t.root().to_string_lossy().into_owned();
     let dir = bundle.dir().to_string_lossy().into_owned();
-    let out = bare(t, &["--root", "/tmp/never", "--root", &root, "run", "--bundle", "/never", "--bundle", &dir, bundle.id()]);
+    let out = bare(
+        t,
+        &[
+            "--root",
+            "/tmp/never",
+            "--root",
+            &root,
+            "run",
+            "--bundle",
+            "/never",
+            "--bundle",
+            &dir,
+            bundle.id(),
+        ],
+    );
     assert_eq!(out.ok().stdout, "twice\n");
     assert!(!fs::exists("/tmp/never").unwrap(), "the first root was used");
 }
@@ -152,8 +173,17 @@ fn options_that_engines_pass_are_accepted(t: &Test) {
     let root = t.root().to_string_lossy().into_owned();
     let dir = bundle.dir().to_string_lossy().into_owned();
     for rootless in ["--rootless=false", "--rootless=auto"] {
-        let arguments =
-            ["--root", &root, rootless, "run", "--no-new-keyring", "--no-subreaper", "--bundle", &dir, bundle.id()];
+        let arguments = [
+            "--root",
+            &root,
+            rootless,
+            "run",
+            "--no-new-keyring",
+            "--no-subreaper",
+            "--bundle",
+            &dir,
+            bundle.id(),
+        ];
         assert_eq!(bare(t, &arguments).ok().stdout, "fine\n");
     }
 }
@@ -194,7 +224,10 @@ fn log_goes_to_stderr_when_no_file_is_named(t: &Test) {
 
 /// All calls for one container share a log.
 fn log_is_appended_to(t: &Test) {
-    let path = t.make_file("shared.log", "{\"level\":\"info\",\"msg\":\"of somebody else\",\"time\":\"2025-01-01T00:00:00Z\"}\n");
+    let path = t.make_file(
+        "shared.log",
+        "{\"level\":\"info\",\"msg\":\"of somebody else\",\"time\":\"2025-01-01T00:00:00Z\"}\n",
+    );
     let file = path.to_string_lossy().into_owned();
     for id in ["a", "b"] {
         let out = t.cmd(["--log", &file, "--log-format", "json", "state", id]).without_log().run();
@@ -353,10 +386,25 @@ fn features_names_the_options_that_engines_look_for(t: &Test) {
     t.skip_older("runc", (1, 2), "knows fewer");
     let features = bare(t, &["features"]).ok().json();
     let options = features["mountOptions"].as_array().unwrap();
-    for option in ["rro", "rbind", "bind", "ro", "nosuid", "noexec", "nodev", "rslave", "rnosuid", "idmap", "ridmap", "tmpcopyup"] {
+    for option in [
+        "rro",
+        "rbind",
+        "bind",
+        "ro",
+        "nosuid",
+        "noexec",
+        "nodev",
+        "rslave",
+        "rnosuid",
+        "idmap",
+        "ridmap",
+        "tmpcopyup",
+    ] {
         assert!(options.iter().any(|o| o == option), "{option} is missing");
     }
-    assert!(options.iter().all(Value::is_string) && options.is_sorted_by_key(|o| o.as_str().unwrap_or_default()));
+    assert!(
+        options.iter().all(Value::is_string) && options.is_sorted_by_key(|o| o.as_str().unwrap_or_default())
+    );
     assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
     assert!(features["linux"]["namespaces"].as_array().is_some_and(|all| all.iter().any(|n| n == "time")));
     assert_eq!(features["ociVersionMax"], "1.3.0");

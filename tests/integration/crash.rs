@@ -110,9 +110,12 @@ fn containers_made_at_the_same_time_do_not_disturb_each_other(t: &Test) {
         call.wait().ok();
     }
     for (n, bundle) in bundles.iter().enumerate() {
-        t.until("the proof", || std::fs::read_to_string(bundle.inside("/proof")).is_ok_and(|text| text == format!("{n}\n")));
+        t.until("the proof", || {
+            std::fs::read_to_string(bundle.inside("/proof")).is_ok_and(|text| text == format!("{n}\n"))
+        });
     }
-    let calls: Vec<_> = bundles.iter().map(|bundle| t.cmd(["delete", "--force", bundle.id()]).spawn()).collect();
+    let calls: Vec<_> =
+        bundles.iter().map(|bundle| t.cmd(["delete", "--force", bundle.id()]).spawn()).collect();
     for call in calls {
         call.wait().ok();
     }

@@ -167,10 +167,24 @@ fn unknown_properties_are_ignored(t: &Test) {
 fn null_is_the_same_as_absent(t: &Test) {
     let mut bundle = t.bundle();
     for pointer in [
-        "/hooks", "/annotations", "/hostname", "/linux/sysctl", "/linux/seccomp", "/linux/maskedPaths",
-        "/linux/readonlyPaths", "/linux/devices", "/linux/intelRdt", "/linux/resources/memory",
-        "/linux/resources/pids", "/process/rlimits", "/process/consoleSize", "/process/oomScoreAdj",
-        "/process/user/additionalGids", "/mounts/0/options", "/root/readonly", "/linux/rootfsPropagation",
+        "/hooks",
+        "/annotations",
+        "/hostname",
+        "/linux/sysctl",
+        "/linux/seccomp",
+        "/linux/maskedPaths",
+        "/linux/readonlyPaths",
+        "/linux/devices",
+        "/linux/intelRdt",
+        "/linux/resources/memory",
+        "/linux/resources/pids",
+        "/process/rlimits",
+        "/process/consoleSize",
+        "/process/oomScoreAdj",
+        "/process/user/additionalGids",
+        "/mounts/0/options",
+        "/root/readonly",
+        "/linux/rootfsPropagation",
     ] {
         if t.is("crun") && pointer == "/linux/intelRdt" {
             continue;
@@ -220,11 +234,10 @@ fn populated_cgroup_is_refused(t: &Test) {
 /// runtime.md#errors: a program that is not there is an error of `create`, before the rest of the life cycle.
 fn failing_create_calls_no_program(t: &Test) {
     let shared = t.make_dir("shared");
-    let bundle = t
-        .bundle()
-        .bind(&shared, "/shared", &["bind"])
-        .sh("touch /shared/ran")
-        .push("/mounts", json!({ "destination": "/x", "type": "bind", "source": "/nowhere", "options": ["bind"] }));
+    let bundle = t.bundle().bind(&shared, "/shared", &["bind"]).sh("touch /shared/ran").push(
+        "/mounts",
+        json!({ "destination": "/x", "type": "bind", "source": "/nowhere", "options": ["bind"] }),
+    );
     bundle.try_create().fails(&[missing(t)]);
     bundle.run().fails(&[missing(t)]);
     assert!(!shared.join("ran").exists(), "the program ran although a mount failed");

@@ -35,11 +35,23 @@ fn debian(t: &Test) -> (Bundle<'_>, Overlay) {
         t.skip(format!("there is no Debian tree at {}", tree.display()));
     }
     let (upper, work, root) = (t.make_dir("upper"), t.make_dir("work"), t.make_dir("debian"));
-    let options = format!("lowerdir={},upperdir={},workdir={}", tree.display(), upper.display(), work.display());
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", tree.display(), upper.display(), work.display());
     mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
     let capabilities = serde_json::json!([
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
-        "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_MKNOD", "CAP_AUDIT_WRITE", "CAP_SETFCAP",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FOWNER",
+        "CAP_FSETID",
+        "CAP_KILL",
+        "CAP_SETGID",
+        "CAP_SETUID",
+        "CAP_SETPCAP",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SYS_CHROOT",
+        "CAP_MKNOD",
+        "CAP_AUDIT_WRITE",
+        "CAP_SETFCAP",
     ]);
     let bundle = t
         .bundle()
@@ -59,7 +71,10 @@ fn package_manager_of_debian_runs(t: &Test) {
 /// procps reads all of /proc.
 fn process_list_of_debian_shows_the_container(t: &Test) {
     let (bundle, _overlay) = debian(t);
-    if !bundle.config()["root"]["path"].as_str().is_some_and(|root| PathBuf::from(root).join("usr/bin/ps").exists()) {
+    if !bundle.config()["root"]["path"]
+        .as_str()
+        .is_some_and(|root| PathBuf::from(root).join("usr/bin/ps").exists())
+    {
         t.skip("the Debian tree has no procps");
     }
     let out = bundle.args(["ps", "-e", "-o", "pid=,args="]).run().ok();
@@ -86,6 +101,13 @@ fn shell_of_debian_has_a_terminal(t: &Test) {
 fn ordinary_user_of_debian_can_work(t: &Test) {
     let (bundle, _overlay) = debian(t);
     let bundle = bundle.set("/process/user", serde_json::json!({ "uid": 65534, "gid": 65534 }));
-    let out = bundle.args(["sh", "-c", "id -un; echo $HOME; touch /tmp/mine && echo ok; touch /etc/x 2>/dev/null || echo refused"]).run().ok();
+    let out = bundle
+        .args([
+            "sh",
+            "-c",
+            "id -un; echo $HOME; touch /tmp/mine && echo ok; touch /etc/x 2>/dev/null || echo refused",
+        ])
+        .run()
+        .ok();
     assert_eq!(out.stdout, "nobody\n/nonexistent\nok\nrefused\n");
 }

@@ -42,7 +42,9 @@ fn delete_removes_a_stopped_container(t: &Test) {
 fn delete_of_a_running_container_is_refused(t: &Test) {
     let c = t.bundle().args(["sleep", "100"]).run_detached();
     let pid = c.pid();
-    let out = c.call("delete", &[]).fails(&[&format!("cannot delete container {} that is not stopped: running", c.id)]);
+    let out = c
+        .call("delete", &[])
+        .fails(&[&format!("cannot delete container {} that is not stopped: running", c.id)]);
     assert_eq!(out.code, Some(1));
     assert_eq!((c.status(), c.pid()), ("running".into(), pid));
 }

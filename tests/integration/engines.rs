@@ -58,7 +58,8 @@ fn remove_parent(bundle: &Bundle) {
 
 /// dockerd 28.
 fn config_of_docker_works(t: &Test) {
-    let bundle = bundle(t, "docker").sh("cat /etc/hosts; hostname; cat /proc/sys/net/ipv4/ping_group_range | tr '\\t' ' '");
+    let bundle = bundle(t, "docker")
+        .sh("cat /etc/hosts; hostname; cat /proc/sys/net/ipv4/ping_group_range | tr '\\t' ' '");
     let out = bundle.run();
     remove_parent(&bundle);
     assert_eq!(out.ok().stdout, "this is hosts\nbox\n0 2147483647\n");
@@ -101,7 +102,10 @@ fn config_of_docker_confines_as_docker_promises(t: &Test) {
     let out = bundle.run();
     remove_parent(&bundle);
     let report = out.ok().json();
-    assert_eq!((status(&report, "CapEff"), status(&report, "CapInh")), ("00000000a80425fb", "0000000000000000"));
+    assert_eq!(
+        (status(&report, "CapEff"), status(&report, "CapInh")),
+        ("00000000a80425fb", "0000000000000000")
+    );
     assert_eq!((status(&report, "Seccomp"), status(&report, "NoNewPrivs")), ("2", "0"));
     // runc leaves the tmpfs that holds the version 1 hierarchies writable.
     let cgroup = if t.is("runc") && t.view() != View::V2 { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };

@@ -77,7 +77,10 @@ fn preserve_fds_of_no_number_is_refused(t: &Test) {
 /// sd_listen_fds(3).
 fn socket_activation_passes_descriptors_and_names_init(t: &Test) {
     t.make_file("three", "3");
-    let line = format!("exec 3<{}/three; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web; export LISTEN_FDS LISTEN_PID; exec \"$@\"", t.dir().display());
+    let line = format!(
+        "exec 3<{}/three; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web; export LISTEN_FDS LISTEN_PID; exec \"$@\"",
+        t.dir().display()
+    );
     let out = t.bundle().sh("cat <&3; echo \" $LISTEN_FDS $LISTEN_PID\"").run_cmd().through(&line).run().ok();
     assert_eq!(out.stdout, "3 1 1\n");
 }
@@ -87,14 +90,28 @@ fn socket_activation_for_somebody_else_is_ignored(t: &Test) {
     t.skip_for("crun", "passes them all the same");
     t.skip_older("runc", (1, 2), "passes them all the same");
     let line = "exec 3</etc; LISTEN_FDS=1 LISTEN_PID=1; export LISTEN_FDS LISTEN_PID; exec \"$@\"";
-    let out = t.bundle().sh("ls /proc/$$/fd | tr '\\n' ' '; echo $LISTEN_FDS$LISTEN_PID").run_cmd().through(line).run().ok();
-    assert!(!out.stdout.contains(" 3 ") && out.stdout.ends_with("\n") && !out.stdout.contains("11"), "{}", out.report());
+    let out = t
+        .bundle()
+        .sh("ls /proc/$$/fd | tr '\\n' ' '; echo $LISTEN_FDS$LISTEN_PID")
+        .run_cmd()
+        .through(line)
+        .run()
+        .ok();
+    assert!(
+        !out.stdout.contains(" 3 ") && out.stdout.ends_with("\n") && !out.stdout.contains("11"),
+        "{}",
+        out.report()
+    );
 }
 
 fn links(c: &Container, dir: &str) -> Vec<String> {
     let dir = format!("/proc/{}/{dir}", c.pid());
     let Ok(entries) = fs::read_dir(&dir) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).map(|to| to.to_string_lossy().into_owned()).collect()
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|to| to.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// runc's own audit: no directory, no file but the standard streams.
@@ -105,14 +122,19 @@ fn created_init_holds_nothing_of_the_host(t: &Test) {
     bundle.call("create", &[]).through("exec 7</etc 9</; exec \"$@\"").run().ok();
     let c = Container::new(t, bundle.id(), &t.cmd(["state", bundle.id()]).run());
     for link in links(&c, "fd") {
-        let harmless = ["socket:", "pipe:", "anon_inode:", "/dev/null"].iter().any(|kind| link.starts_with(kind));
+        let harmless =
+            ["socket:", "pipe:", "anon_inode:", "/dev/null"].iter().any(|kind| link.starts_with(kind));
         // Its stdout and stderr are files of the test.
         let own = link.ends_with(".stdout") || link.ends_with(".stderr") || link.ends_with("exec.fifo");
         assert!(harmless || own, "init holds {link}");
     }
     for name in ["cwd", "root"] {
         let at = fs::read_link(format!("/proc/{}/{name}", c.pid())).unwrap();
-        assert!(at == Path::new("/") || at.starts_with(bundle.rootfs()), "{name} of init is {}", at.display());
+        assert!(
+            at == Path::new("/") || at.starts_with(bundle.rootfs()),
+            "{name} of init is {}",
+            at.display()
+        );
     }
 }
 
@@ -120,7 +142,10 @@ fn created_init_holds_nothing_of_the_host(t: &Test) {
 fn running_container_holds_nothing_of_the_host(t: &Test) {
     let c = t.bundle().args(["sleep", "100"]).create();
     c.start();
-    t.until("the program", || fs::read_to_string(format!("/proc/{}/comm", c.pid())).is_ok_and(|name| name == "sleep\n" || name == "busybox\n"));
+    t.until("the program", || {
+        fs::read_to_string(format!("/proc/{}/comm", c.pid()))
+            .is_ok_and(|name| name == "sleep\n" || name == "busybox\n")
+    });
     assert_eq!(links(&c, "fd").len(), 3, "{:?}", links(&c, "fd"));
 }
 
@@ -130,7 +155,10 @@ fn closed_standard_descriptors_do_no_harm(t: &Test) {
     t.skip_for("crun", "mixes up its descriptors");
     let shared = t.make_dir("shared");
     for line in ["exec <&-", "exec >&-", "exec 2>&-", "exec <&- >&-", "exec >&- 2>&-", "exec <&- >&- 2>&-"] {
-        let bundle = t.bundle().bind(&shared, "/shared", &["bind"]).sh("ls -l /proc/$$/fd >/shared/fds; echo fine >/shared/ran");
+        let bundle = t
+            .bundle()
+            .bind(&shared, "/shared", &["bind"])
+            .sh("ls -l /proc/$$/fd >/shared/fds; echo fine >/shared/ran");
         bundle.run_cmd().through(&format!("{line}; exec \"$@\"")).run().ok();
         assert!(shared.join("ran").exists(), "{line}");
         let text = fs::read_to_string(shared.join("fds")).unwrap();
@@ -154,7 +182,8 @@ fn null_device_of_the_host_becomes_that_of_the_container(t: &Test) {
     t.skip_for("crun", "leaves it");
     // Differs from runc: nothing that the image controls is opened for stdio, CVE-2026-88265.
     let expected = if t.is("teu") { "1:3\n" } else { "own\n1:3\n" };
-    let bundle = t.bundle().sh("[ /dev/null -ef /proc/self/fd/0 ] && echo own; stat -L -c %t:%T /proc/self/fd/0");
+    let bundle =
+        t.bundle().sh("[ /dev/null -ef /proc/self/fd/0 ] && echo own; stat -L -c %t:%T /proc/self/fd/0");
     let out = bundle.call("run", &["--detach"]).run().ok();
     t.until("the answer", || fs::read_to_string(&out.stdout_path).is_ok_and(|text| text.contains("1:3")));
     assert_eq!(fs::read_to_string(&out.stdout_path).unwrap(), expected);

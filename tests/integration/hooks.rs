@@ -44,7 +44,8 @@ cases![
 const POSTSTART_IN_CREATE: &str = "runs poststart hooks at the end of create";
 
 /// All six kinds, in the order in which they run.
-const KINDS: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+const KINDS: &[&str] =
+    &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// A bundle whose hooks of every kind run a script; `$LOG` in it is a directory that all of them see.
 fn with_hooks<'t>(t: &'t Test, kinds: &[&str], script: &str) -> (Bundle<'t>, PathBuf) {
@@ -103,10 +104,14 @@ fn state_on_stdin_tells_where_the_container_is(t: &Test) {
     let expected = ["creating", "creating", "creating", "created", "running", "stopped"];
     for (kind, status) in KINDS.iter().zip(expected) {
         let text = read(&shared.join(kind));
-        let state: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{kind}: {error}: {text}"));
+        let state: Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{kind}: {error}: {text}"));
         assert_eq!(state["id"], bundle.id(), "{kind}");
         assert_eq!(state["annotations"]["com.example.key"], "a \"value\"", "{kind}");
-        assert!(state["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")), "{kind}: {text}");
+        assert!(
+            state["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")),
+            "{kind}: {text}"
+        );
         if !t.is("crun") {
             assert_eq!(state["bundle"], bundle.dir().to_string_lossy().as_ref(), "{kind}");
             if !(t.is_older("runc", 1, 2) && *kind == "poststart") {
@@ -133,8 +138,12 @@ fn state_on_stdin_has_the_pid_of_the_hooks_view(t: &Test) {
 
 /// config.md#posix-platform-hooks.
 fn create_hooks_run_in_the_namespaces_of_the_runtime(t: &Test) {
-    let (bundle, shared) = with_hooks(t, &["prestart", "createRuntime", "poststart", "poststop"], "\
-        for n in mnt pid net uts ipc; do readlink /proc/self/ns/$n; done >$LOG/$KIND");
+    let (bundle, shared) = with_hooks(
+        t,
+        &["prestart", "createRuntime", "poststart", "poststop"],
+        "\
+        for n in mnt pid net uts ipc; do readlink /proc/self/ns/$n; done >$LOG/$KIND",
+    );
     let c = bundle.create();
     c.start();
     c.wait_stopped();
@@ -148,13 +157,19 @@ fn create_hooks_run_in_the_namespaces_of_the_runtime(t: &Test) {
 
 /// config.md#createcontainer-hooks: the container's namespaces, the runtime's root.
 fn create_container_hook_runs_in_the_container_before_pivot(t: &Test) {
-    let (bundle, shared) =
-        with_hooks(t, &["createContainer"], "readlink /proc/thread-self/ns/mnt >$LOG/mnt; ls / >$LOG/root; cat /proc/sys/kernel/hostname >$LOG/name");
+    let (bundle, shared) = with_hooks(
+        t,
+        &["createContainer"],
+        "readlink /proc/thread-self/ns/mnt >$LOG/mnt; ls / >$LOG/root; cat /proc/sys/kernel/hostname >$LOG/name",
+    );
     let bundle = bundle.set("/hostname", "inside").args(["sleep", "100"]);
     let c = bundle.create();
     assert_ne!(c.namespace("mnt"), container::namespace_of("self", "mnt"));
     let host_root = fs::read_dir("/").unwrap().count();
-    assert!(read(&shared.join("root")).lines().count() >= host_root.saturating_sub(2), "the root is not the host's");
+    assert!(
+        read(&shared.join("root")).lines().count() >= host_root.saturating_sub(2),
+        "the root is not the host's"
+    );
     let name = read(&shared.join("mnt"));
     if !name.is_empty() {
         assert_eq!(name.trim(), c.namespace("mnt"));
@@ -163,11 +178,16 @@ fn create_container_hook_runs_in_the_container_before_pivot(t: &Test) {
 
 /// config.md#startcontainer-hooks: inside, after everything is prepared.
 fn start_container_hook_sees_the_rootfs_of_the_container(t: &Test) {
-    let (bundle, shared) = with_hooks(t, &["startContainer"], "ls -A / >$LOG/root; readlink /proc/self/ns/mnt >$LOG/mnt");
+    let (bundle, shared) =
+        with_hooks(t, &["startContainer"], "ls -A / >$LOG/root; readlink /proc/self/ns/mnt >$LOG/mnt");
     let c = bundle.file("/only-here", "").args(["sleep", "100"]).create();
     assert!(!shared.join("root").exists(), "the hook ran before start");
     c.start();
-    assert!(read(&shared.join("root")).lines().any(|name| name == "only-here"), "{}", read(&shared.join("root")));
+    assert!(
+        read(&shared.join("root")).lines().any(|name| name == "only-here"),
+        "{}",
+        read(&shared.join("root"))
+    );
     assert_eq!(read(&shared.join("mnt")).trim(), c.namespace("mnt"));
 }
 
@@ -233,7 +253,8 @@ fn start_container_hook_without_environment_gets_that_of_the_process(t: &Test) {
 fn arguments_of_a_hook_are_verbatim(t: &Test) {
     let out = t.dir().join("argv");
     let script = format!("cat /proc/self/cmdline >/dev/null; printf '%s|' \"$0\" \"$@\" >{}", out.display());
-    let hook = json!({ "path": "/bin/sh", "args": ["another name", "-c", script, "zero", "a b", "", "$HOME", "*"] });
+    let hook =
+        json!({ "path": "/bin/sh", "args": ["another name", "-c", script, "zero", "a b", "", "$HOME", "*"] });
     t.bundle().push("/hooks/createRuntime", hook).run().ok();
     assert_eq!(read(&out), "zero|a b||$HOME|*|");
 }
@@ -313,7 +334,8 @@ fn hook_that_takes_too_long_is_killed_with_its_children(t: &Test) {
     let bundle = t.bundle().push("/hooks/createRuntime", hook);
     let out = bundle.run();
     let child: i32 = read(&pid).trim().parse().unwrap();
-    let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).is_ok();
+    let alive =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).is_ok();
     let elapsed = out.elapsed.as_secs_f32();
     let out = if t.is("crun") { out.fails(&[]) } else { out.fails(&["hook"]) };
     assert!((0.9..9.0).contains(&elapsed), "{}", out.report());
@@ -354,7 +376,11 @@ fn message_of_a_failing_hook_has_its_stderr(t: &Test) {
 fn failing_hook_stops_the_ones_after_it(t: &Test) {
     let after = t.dir().join("after");
     let touch = format!("touch {}", after.display());
-    let bundle = t.bundle().hook("createRuntime", "exit 1").hook("createRuntime", &touch).hook("createContainer", &touch);
+    let bundle = t
+        .bundle()
+        .hook("createRuntime", "exit 1")
+        .hook("createRuntime", &touch)
+        .hook("createContainer", &touch);
     bundle.try_create().fails(&[]);
     assert!(!after.exists(), "a hook ran after the failure");
 }
@@ -407,7 +433,8 @@ fn failing_poststart_hook_stops_the_container(t: &Test) {
 fn failing_poststop_hook_does_not_stop_the_others(t: &Test) {
     t.skip_for("runc", "stops at the first");
     let after = t.dir().join("after");
-    let bundle = t.bundle().hook("poststop", "exit 3").hook("poststop", &format!("touch {}", after.display()));
+    let bundle =
+        t.bundle().hook("poststop", "exit 3").hook("poststop", &format!("touch {}", after.display()));
     let c = bundle.run_detached();
     c.wait_stopped();
     c.delete();
@@ -455,7 +482,8 @@ fn hook_may_ask_for_the_state(t: &Test) {
     let bundle = bundle.hook("poststart", &script).args(["sleep", "100"]);
     let c = bundle.create();
     c.start();
-    let state: Value = serde_json::from_str(&read(&out)).unwrap_or_else(|error| panic!("{error}: {}", read(&out)));
+    let state: Value =
+        serde_json::from_str(&read(&out)).unwrap_or_else(|error| panic!("{error}: {}", read(&out)));
     assert_eq!(state["status"], "running");
 }
 

@@ -76,9 +76,22 @@ fn look(dir: &Path) -> Vec<String> {
         .flatten()
         .map(|entry| {
             let m = fs::symlink_metadata(entry.path()).unwrap();
-            let content = if m.is_file() { fs::read_to_string(entry.path()).unwrap_or_default() } else { String::new() };
+            let content = if m.is_file() {
+                fs::read_to_string(entry.path()).unwrap_or_default()
+            } else {
+                String::new()
+            };
             let name = entry.file_name().to_string_lossy().into_owned();
-            format!("{name} {} {:o} {}:{} {} {}.{} {content}", m.ino(), m.mode(), m.uid(), m.gid(), m.rdev(), m.ctime(), m.ctime_nsec())
+            format!(
+                "{name} {} {:o} {}:{} {} {}.{} {content}",
+                m.ino(),
+                m.mode(),
+                m.uid(),
+                m.gid(),
+                m.rdev(),
+                m.ctime(),
+                m.ctime_nsec()
+            )
         })
         .collect();
     all.sort();
@@ -130,7 +143,8 @@ fn proc_that_is_no_directory_is_refused(t: &Test) {
 fn proc_below_a_link_is_refused(t: &Test) {
     let outside = Outside::new(t);
     for way in outside.ways().into_iter().chain(["/".into(), "/tmp".into()]) {
-        let bundle = t.bundle().link(&way, "/a").without_mounts("/proc").mount("/a/proc", "proc", "proc", &[]);
+        let bundle =
+            t.bundle().link(&way, "/a").without_mounts("/proc").mount("/a/proc", "proc", "proc", &[]);
         let out = bundle.try_create();
         assert!(out.code != Some(0), "{}", out.report());
         outside.is_untouched();
@@ -157,7 +171,13 @@ fn mount_on_proc_is_refused(t: &Test) {
 fn mount_inside_proc_is_refused_but_for_the_known_files(t: &Test) {
     t.only_teu(HOSTILE);
     let file = t.make_file("file", "from outside");
-    for destination in ["/proc/self/attr/exec", "/proc/sys/kernel/domainname", "/proc/1/status", "/proc/sysrq-trigger", "/p/self/status"] {
+    for destination in [
+        "/proc/self/attr/exec",
+        "/proc/sys/kernel/domainname",
+        "/proc/1/status",
+        "/proc/sysrq-trigger",
+        "/p/self/status",
+    ] {
         let bundle = t.bundle().link("/proc", "/p");
         refused(bundle.bind(&file, destination, &["bind"]).try_create());
     }
@@ -170,14 +190,28 @@ fn mount_inside_proc_is_refused_but_for_the_known_files(t: &Test) {
 /// CVE-2019-18837.
 fn destination_behind_links_stays_inside(t: &Test) {
     let outside = Outside::new(t);
-    for way in outside.ways().into_iter().chain(["/proc/self/root".into(), "//".into(), ".".into(), "..".into()]) {
+    for way in
+        outside.ways().into_iter().chain(["/proc/self/root".into(), "//".into(), ".".into(), "..".into()])
+    {
         for destination in ["/l/x", "/a/l/x", "/l"] {
-            let bundle = t.bundle().link(&way, "/l").dir_inside("/a").link(&way, "/a/l").tmpfs(destination, &["size=64k"]).probe();
+            let bundle = t
+                .bundle()
+                .link(&way, "/l")
+                .dir_inside("/a")
+                .link(&way, "/a/l")
+                .tmpfs(destination, &["size=64k"])
+                .probe();
             let out = bundle.run();
             outside.is_untouched();
             if out.code == Some(0) {
                 let report = out.json();
-                assert!(report["mounts"].as_array().unwrap().iter().all(|m| m["point"].as_str().is_some_and(|p| p.starts_with('/'))));
+                assert!(
+                    report["mounts"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .all(|m| m["point"].as_str().is_some_and(|p| p.starts_with('/')))
+                );
             }
         }
     }
@@ -214,7 +248,8 @@ fn dev_behind_a_link_touches_nothing_outside(t: &Test) {
     let outside = Outside::new(t);
     for way in outside.ways().into_iter().chain(["/".into(), "..".into(), "proc".into()]) {
         let bundle = without_dev(t.bundle().link(&way, "/dev"));
-        let before: Vec<_> = fs::read_dir(bundle.rootfs()).unwrap().flatten().map(|e| e.file_name()).collect();
+        let before: Vec<_> =
+            fs::read_dir(bundle.rootfs()).unwrap().flatten().map(|e| e.file_name()).collect();
         let out = bundle.run();
         outside.is_untouched();
         let after: Vec<_> = fs::read_dir(bundle.rootfs()).unwrap().flatten().map(|e| e.file_name()).collect();
@@ -254,7 +289,11 @@ fn with_terminal<'t>(t: &'t Test, bundle: &Bundle<'t>, number: usize) -> (Out, O
 fn console_behind_a_link_makes_nothing_outside(t: &Test) {
     let outside = Outside::new(t);
     for (number, way) in outside.ways().into_iter().enumerate() {
-        let bundle = t.bundle().set("/process/terminal", true).without_mounts("/dev").link(way.join("created"), "/dev/console");
+        let bundle = t
+            .bundle()
+            .set("/process/terminal", true)
+            .without_mounts("/dev")
+            .link(way.join("created"), "/dev/console");
         let bundle = bundle.mount("/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666"]);
         let _ = with_terminal(t, &bundle.args(["sleep", "100"]), number);
         outside.is_untouched();
@@ -264,7 +303,8 @@ fn console_behind_a_link_makes_nothing_outside(t: &Test) {
 /// CVE-2026-88265.
 fn null_behind_a_link_leaves_stdio_and_its_target_alone(t: &Test) {
     let outside = Outside::new(t);
-    let bundle = without_dev(t.bundle().file("/etc/decoy", "decoy").link("/etc/decoy", "/dev/null")).set("/process/user/uid", 1000);
+    let bundle = without_dev(t.bundle().file("/etc/decoy", "decoy").link("/etc/decoy", "/dev/null"))
+        .set("/process/user/uid", 1000);
     let before = look(&bundle.inside("/etc"));
     let bundle = bundle.sh("echo out; echo err >&2");
     let out = bundle.run();
@@ -292,7 +332,8 @@ fn masks_do_not_trust_the_null_device_of_the_image(t: &Test) {
     masked(without_dev(t.bundle().file("/dev/null", "a file")));
     masked(without_dev(t.bundle().link(outside.path.join("null"), "/dev/null")));
     let bundle = without_dev(t.bundle());
-    nix::unistd::mkfifo(&bundle.inside("/dev/null"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    nix::unistd::mkfifo(&bundle.inside("/dev/null"), nix::sys::stat::Mode::from_bits_truncate(0o666))
+        .unwrap();
     masked(bundle);
     outside.is_untouched();
 }
@@ -300,8 +341,13 @@ fn masks_do_not_trust_the_null_device_of_the_image(t: &Test) {
 /// CVE-2025-31133.
 fn mask_of_a_link_masks_what_it_names_inside(t: &Test) {
     let outside = Outside::new(t);
-    let bundle = t.bundle().file("/etc/real", "secret").link("/etc/real", "/etc/masked").link(outside.path.join("keep"), "/etc/away");
-    let bundle = bundle.set("/linux/maskedPaths", json!(["/etc/masked", "/etc/away"])).sh("cat /etc/real /etc/masked");
+    let bundle = t
+        .bundle()
+        .file("/etc/real", "secret")
+        .link("/etc/real", "/etc/masked")
+        .link(outside.path.join("keep"), "/etc/away");
+    let bundle =
+        bundle.set("/linux/maskedPaths", json!(["/etc/masked", "/etc/away"])).sh("cat /etc/real /etc/masked");
     assert_eq!(bundle.run().ok().stdout, "");
     outside.is_untouched();
 }
@@ -334,7 +380,8 @@ fn passwd_of_the_image_is_read_with_care(t: &Test) {
     home(t.bundle().link("/nowhere", "/etc/passwd"));
     home(t.bundle().remove("/etc/passwd").dir_inside("/etc/passwd"));
     let fifo = t.bundle().remove("/etc/passwd");
-    nix::unistd::mkfifo(&fifo.inside("/etc/passwd"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    nix::unistd::mkfifo(&fifo.inside("/etc/passwd"), nix::sys::stat::Mode::from_bits_truncate(0o666))
+        .unwrap();
     home(fifo);
     let huge = t.bundle().remove("/etc/passwd").file("/etc/passwd", "");
     fs::File::options().write(true).open(huge.inside("/etc/passwd")).unwrap().set_len(10 << 30).unwrap();
@@ -368,7 +415,8 @@ fn device_behind_a_link_is_made_inside(t: &Test) {
 /// CVE-2015-3629: `start` and `delete` touch no path of the rootfs.
 fn links_made_after_create_change_nothing(t: &Test) {
     let outside = Outside::new(t);
-    let bundle = t.bundle().file("/etc/own", "own").sh("cat /etc/own; ls /outside-link >/dev/null 2>&1; sleep 100");
+    let bundle =
+        t.bundle().file("/etc/own", "own").sh("cat /etc/own; ls /outside-link >/dev/null 2>&1; sleep 100");
     let c = bundle.create();
     for dir in ["/dev", "/proc", "/sys", "/tmp"] {
         let path = bundle.inside(dir);
@@ -432,7 +480,15 @@ fn files_of_the_image_that_look_like_ours_are_ignored(t: &Test) {
     let bundle = t.bundle();
     let evil = json!({ "process": { "user": { "uid": 4711 } } }).to_string();
     let mut bundle = bundle.probe();
-    for name in ["/config.json", "/.teu", "/teu.json", "/state.json", "/etc/teu.json", "/.nspawn", "/.krun_config.json"] {
+    for name in [
+        "/config.json",
+        "/.teu",
+        "/teu.json",
+        "/state.json",
+        "/etc/teu.json",
+        "/.nspawn",
+        "/.krun_config.json",
+    ] {
         bundle = bundle.file(name, &evil);
     }
     let out = bundle.run().ok();
@@ -445,8 +501,13 @@ fn cleanup_does_not_follow_links(t: &Test) {
     let outside = Outside::new(t);
     let shared = t.bundle();
     let root = shared.rootfs();
-    let script = format!("cd {} && mv mnt/point mnt/away && ln -s {} mnt/point", root.display(), outside.path.display());
-    let bundle = shared.tmpfs("/mnt/point/keep", &[]).hook("createRuntime", &script).hook("createRuntime", "exit 1");
+    let script = format!(
+        "cd {} && mv mnt/point mnt/away && ln -s {} mnt/point",
+        root.display(),
+        outside.path.display()
+    );
+    let bundle =
+        shared.tmpfs("/mnt/point/keep", &[]).hook("createRuntime", &script).hook("createRuntime", "exit 1");
     refused(bundle.try_create());
     t.cmd(["delete", "--force", bundle.id()]).run().ok();
     outside.is_untouched();
@@ -463,7 +524,8 @@ fn destination_of_the_root_is_refused(t: &Test) {
 /// The root of the host is no rootfs.
 fn rootfs_of_the_host_is_refused(t: &Test) {
     t.only_teu(HOSTILE);
-    let out = t.bundle().set("/root/path", "/").set("/root/readonly", true).without_mounts("/dev").try_create();
+    let out =
+        t.bundle().set("/root/path", "/").set("/root/readonly", true).without_mounts("/dev").try_create();
     let out = out.fails(&["/root/path"]);
     assert!(mount(&t.bundle().report(), "/")["fs"] == "tmpfs", "{}", out.report());
 }

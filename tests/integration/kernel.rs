@@ -42,7 +42,10 @@ cases![
 /// config.md#hostname.
 fn host_name_is_set_inside_alone(t: &Test) {
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    assert_eq!(t.bundle().set("/hostname", "inside.example").args(["hostname"]).run().ok().stdout, "inside.example\n");
+    assert_eq!(
+        t.bundle().set("/hostname", "inside.example").args(["hostname"]).run().ok().stdout,
+        "inside.example\n"
+    );
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
 }
 
@@ -51,7 +54,8 @@ fn domain_name_is_set_inside_alone(t: &Test) {
     t.skip_older("runc", (1, 2), "does not know it");
     t.skip_older("crun", (1, 9), "does not know it");
     let before = std::fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
-    let out = t.bundle().set("/domainname", "example.org").args(["cat", "/proc/sys/kernel/domainname"]).run().ok();
+    let out =
+        t.bundle().set("/domainname", "example.org").args(["cat", "/proc/sys/kernel/domainname"]).run().ok();
     assert_eq!(out.stdout, "example.org\n");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/domainname").unwrap(), before);
 }
@@ -70,7 +74,8 @@ fn host_name_without_a_uts_namespace_is_refused(t: &Test) {
 fn joined_uts_namespace_gets_the_host_name(t: &Test) {
     let first = t.bundle().args(["sleep", "100"]).run_detached();
     let path = format!("/proc/{}/ns/uts", first.pid());
-    let out = t.bundle().namespace("uts", Some(&path)).set("/hostname", "joined").args(["hostname"]).run().ok();
+    let out =
+        t.bundle().namespace("uts", Some(&path)).set("/hostname", "joined").args(["hostname"]).run().ok();
     assert_eq!(out.stdout, "joined\n");
 }
 
@@ -94,7 +99,10 @@ fn sysctls_of_ipc_are_set(t: &Test) {
 /// sysctl.d(5): names of interfaces may have dots.
 fn sysctl_with_slashes_is_the_same(t: &Test) {
     let bundle = t.bundle().set("/linux/sysctl", json!({ "net/ipv4/ip_unprivileged_port_start": "78" }));
-    assert_eq!(bundle.args(["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]).run().ok().stdout, "78\n");
+    assert_eq!(
+        bundle.args(["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]).run().ok().stdout,
+        "78\n"
+    );
 }
 
 /// What is not of a namespace is the host's.
@@ -119,7 +127,15 @@ fn sysctl_of_the_host_is_refused(t: &Test) {
 fn sysctl_with_a_path_in_it_is_refused(t: &Test) {
     t.only_teu(crate::harness::HOSTILE);
     let before = std::fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
-    for key in ["net/../kernel/domainname", "net.ipv4/../../kernel/domainname", "net.", ".", "", "net..x", "kernel.domainname+x"] {
+    for key in [
+        "net/../kernel/domainname",
+        "net.ipv4/../../kernel/domainname",
+        "net.",
+        ".",
+        "",
+        "net..x",
+        "kernel.domainname+x",
+    ] {
         let mut sysctl = json!({});
         sysctl[key] = "taken".into();
         t.bundle().set("/linux/sysctl", sysctl).try_create().fails(&["/linux/sysctl"]);
@@ -129,14 +145,23 @@ fn sysctl_with_a_path_in_it_is_refused(t: &Test) {
 
 /// config-linux.md#masked-paths.
 fn masked_file_is_empty(t: &Test) {
-    let bundle = t.bundle().file("/etc/secret", "secret").set("/linux/maskedPaths", json!(["/etc/secret", "/proc/keys"]));
-    let out = bundle.sh("cat /etc/secret /proc/keys; stat -c %F:%t:%T /etc/secret; echo x >/etc/secret; cat /etc/secret").run().ok();
+    let bundle = t
+        .bundle()
+        .file("/etc/secret", "secret")
+        .set("/linux/maskedPaths", json!(["/etc/secret", "/proc/keys"]));
+    let out = bundle
+        .sh("cat /etc/secret /proc/keys; stat -c %F:%t:%T /etc/secret; echo x >/etc/secret; cat /etc/secret")
+        .run()
+        .ok();
     assert_eq!(out.stdout, "character special file:1:3\n");
 }
 
 /// config-linux.md#masked-paths.
 fn masked_directory_is_empty_and_read_only(t: &Test) {
-    let bundle = t.bundle().file("/opt/secret/file", "secret").set("/linux/maskedPaths", json!(["/opt/secret", "/sys/firmware"]));
+    let bundle = t
+        .bundle()
+        .file("/opt/secret/file", "secret")
+        .set("/linux/maskedPaths", json!(["/opt/secret", "/sys/firmware"]));
     let out = bundle.sh("ls -A /opt/secret; ls -A /sys/firmware; touch /opt/secret/x").run();
     assert_eq!(out.stdout, "");
     assert!(out.stderr.contains("Read-only file system"), "{}", out.report());
@@ -150,8 +175,14 @@ fn masked_path_may_be_missing_or_named_twice(t: &Test) {
 
 /// config.md#root.
 fn masked_paths_work_with_a_read_only_root(t: &Test) {
-    let bundle = t.bundle().set("/root/readonly", true).set("/linux/maskedPaths", json!(["/etc/group", "/usr"]));
-    bundle.set("/linux/readonlyPaths", json!(["/proc", "/etc"])).sh("cat /etc/group; ls /usr").run().ok().silent();
+    let bundle =
+        t.bundle().set("/root/readonly", true).set("/linux/maskedPaths", json!(["/etc/group", "/usr"]));
+    bundle
+        .set("/linux/readonlyPaths", json!(["/proc", "/etc"]))
+        .sh("cat /etc/group; ls /usr")
+        .run()
+        .ok()
+        .silent();
 }
 
 /// config-linux.md#readonly-paths.
@@ -182,8 +213,17 @@ fn read_only_path_may_be_missing(t: &Test) {
 /// The list of every engine.
 fn paths_that_engines_mask_are_masked(t: &Test) {
     let masked = [
-        "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+        "/proc/asound",
+        "/proc/acpi",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
         "/sys/devices/virtual/powercap",
     ];
     let bundle = t.bundle().set("/linux/maskedPaths", json!(masked));
@@ -195,11 +235,19 @@ fn paths_that_engines_mask_are_masked(t: &Test) {
 
 /// config-linux.md#default-devices.
 fn default_devices_are_there(t: &Test) {
-    let script = "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' /dev/$d; done";
+    let script =
+        "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' /dev/$d; done";
     let out = t.bundle().sh(script).run_cmd().through("umask 077; exec \"$@\"").run().ok();
-    let expected: String = [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")]
-        .map(|(name, numbers)| format!("/dev/{name} character special file {numbers} 666 0:0\n"))
-        .concat();
+    let expected: String = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ]
+    .map(|(name, numbers)| format!("/dev/{name} character special file {numbers} 666 0:0\n"))
+    .concat();
     assert_eq!(out.stdout, expected);
 }
 
@@ -211,7 +259,8 @@ fn default_links_are_there(t: &Test) {
 
 /// A container that may open /dev/kmsg as far as capabilities go, so that only the device rules refuse it.
 fn with_syslog(t: &Test) -> crate::harness::Bundle<'_> {
-    let capabilities = json!({ "bounding": ["CAP_SYSLOG"], "effective": ["CAP_SYSLOG"], "permitted": ["CAP_SYSLOG"] });
+    let capabilities =
+        json!({ "bounding": ["CAP_SYSLOG"], "effective": ["CAP_SYSLOG"], "permitted": ["CAP_SYSLOG"] });
     t.bundle().set("/process/capabilities", capabilities)
 }
 
@@ -221,15 +270,20 @@ fn device(value: Value) -> Value {
 
 /// config-linux.md#devices.
 fn device_of_the_config_is_made(t: &Test) {
-    let device = device(json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 5, "gid": 6 }));
-    let bundle = t.bundle().set("/linux/devices", device).args(["stat", "-c", "%F %t:%T %a %u:%g", "/dev/fuse"]);
+    let device = device(
+        json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 5, "gid": 6 }),
+    );
+    let bundle =
+        t.bundle().set("/linux/devices", device).args(["stat", "-c", "%F %t:%T %a %u:%g", "/dev/fuse"]);
     let out = bundle.run_cmd().through("umask 077; exec \"$@\"").run().ok();
     assert_eq!(out.stdout, "character special file a:e5 640 5:6\n");
 }
 
 /// config-linux.md#devices.
 fn device_of_the_config_replaces_a_default(t: &Test) {
-    let device = device(json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 1, "gid": 2 }));
+    let device = device(
+        json!({ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 1, "gid": 2 }),
+    );
     let rules = json!([{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
     let bundle = t.bundle().set("/linux/devices", device).set("/linux/resources/devices", rules);
     let out = bundle.args(["stat", "-c", "%t:%T %a %u:%g", "/dev/null"]).run().ok();
@@ -246,7 +300,8 @@ fn fifo_of_the_config_is_made(t: &Test) {
 /// config-linux.md#devices: `path` is any path.
 fn device_outside_dev_is_made(t: &Test) {
     let device = device(json!({ "path": "/opt/deep/zero", "type": "c", "major": 1, "minor": 5 }));
-    let bundle = t.bundle().set("/linux/devices", device).args(["stat", "-c", "%F %t:%T %a", "/opt/deep/zero"]);
+    let bundle =
+        t.bundle().set("/linux/devices", device).args(["stat", "-c", "%F %t:%T %a", "/opt/deep/zero"]);
     assert_eq!(bundle.run().ok().stdout, "character special file 1:5 666\n");
     assert!(bundle.inside("/opt/deep").is_dir());
 }
@@ -264,11 +319,13 @@ fn file_in_the_way_of_a_device_is_refused(t: &Test) {
 /// config-linux.md#allowed-device-list: deny is the rule.
 fn default_devices_may_be_used_and_no_others(t: &Test) {
     let capabilities = json!(["CAP_MKNOD", "CAP_SYSLOG"]);
-    let capabilities = json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
+    let capabilities =
+        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
     for resources in [json!({ "devices": [{ "allow": false, "access": "rwm" }] }), json!({})] {
         let script = "echo x >/dev/null && head -c 1 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; \
                       mknod /tmp/kmsg c 1 11 && echo made; head -c 1 /tmp/kmsg && echo read";
-        let bundle = t.bundle().set("/process/capabilities", capabilities.clone()).set("/linux/resources", resources);
+        let bundle =
+            t.bundle().set("/process/capabilities", capabilities.clone()).set("/linux/resources", resources);
         let out = bundle.sh(script).run();
         assert_eq!(out.stdout, "1\n1\nmade\n", "{}", out.report());
         assert!(out.stderr.contains("Operation not permitted"), "{}", out.report());
@@ -277,11 +334,18 @@ fn default_devices_may_be_used_and_no_others(t: &Test) {
 
 /// config-linux.md#allowed-device-list.
 fn allowed_device_may_be_used_as_far_as_allowed(t: &Test) {
-    let kmsg = device(json!({ "path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666 }));
+    let kmsg =
+        device(json!({ "path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666 }));
     let with = |access: &str| {
         let rules = json!([{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 11, "access": access }]);
         let script = "(exec 3</dev/kmsg) 2>/dev/null && echo r; (exec 3>>/dev/kmsg) 2>/dev/null && echo w; (exec 3<>/dev/kmsg) 2>/dev/null && echo rw; true";
-        with_syslog(t).set("/linux/devices", kmsg.clone()).set("/linux/resources/devices", rules).sh(script).run().ok().stdout
+        with_syslog(t)
+            .set("/linux/devices", kmsg.clone())
+            .set("/linux/resources/devices", rules)
+            .sh(script)
+            .run()
+            .ok()
+            .stdout
     };
     assert_eq!(with("r"), "r\n");
     assert_eq!(with("w"), "w\n");
@@ -296,7 +360,8 @@ fn device_rules_apply_in_order(t: &Test) {
         { "allow": true, "access": "rwm" },
         { "allow": false, "type": "c", "major": 1, "minor": 11, "access": "w" },
     ]);
-    let kmsg = device(json!({ "path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666 }));
+    let kmsg =
+        device(json!({ "path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666 }));
     let script = "(exec 3</dev/kmsg) 2>/dev/null && echo r; (exec 3>>/dev/kmsg) 2>/dev/null && echo w; true";
     let bundle = with_syslog(t).set("/linux/devices", kmsg).set("/linux/resources/devices", rules).sh(script);
     if t.is("runc") && t.view() == View::V2 {
@@ -314,8 +379,10 @@ fn bound_dev_is_left_alone(t: &Test) {
     }
     let bundle = t.bundle().without_mounts("/dev").bind(&dev, "/dev", &["bind"]);
     bundle.sh("[ -e /dev/mine ]").run().ok();
-    let mut names: Vec<String> =
-        std::fs::read_dir(&dev).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(&dev)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     assert_eq!(names, ["full", "mine", "null", "random", "tty", "urandom", "zero"]);
 }

@@ -23,7 +23,10 @@ cases![
 
 /// runc: buildah calls `kill ID`, which means SIGTERM.
 fn signal_is_sigterm_when_none_is_given(t: &Test) {
-    let c = t.bundle().sh("trap 'echo got TERM; exit' TERM; echo up; while :; do usleep 10000; done").run_detached();
+    let c = t
+        .bundle()
+        .sh("trap 'echo got TERM; exit' TERM; echo up; while :; do usleep 10000; done")
+        .run_detached();
     c.wait_for_stdout("up");
     c.call("kill", &[]).ok().silent();
     c.wait_stopped();

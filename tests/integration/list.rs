@@ -94,7 +94,11 @@ fn root_that_does_not_exist_is_refused(t: &Test) {
     t.skip_for("crun", "makes the state root");
     t.skip_older("runc", (1, 2), "lists nothing");
     let nowhere = t.dir().join("nowhere");
-    t.cmd(["--root"]).bare().arg(&nowhere).arg("list").run().fails(&[if t.is("teu") { "nothing at that path" } else { "no such file or directory" }]);
+    t.cmd(["--root"]).bare().arg(&nowhere).arg("list").run().fails(&[if t.is("teu") {
+        "nothing at that path"
+    } else {
+        "no such file or directory"
+    }]);
     assert!(!nowhere.exists(), "list made the state root");
 }
 
@@ -117,14 +121,16 @@ fn entries_that_are_no_containers_do_not_break_the_list(t: &Test) {
 
 /// runc: directory order, sorted by name.
 fn ids_are_sorted(t: &Test) {
-    let mut ids: Vec<String> = ["b", "a", "c", "B"].iter().map(|name| format!("{}_{name}", t.token())).collect();
+    let mut ids: Vec<String> =
+        ["b", "a", "c", "B"].iter().map(|name| format!("{}_{name}", t.token())).collect();
     for id in &ids {
         t.bundle().with_id(id).create();
     }
     ids.sort();
     if t.is("crun") {
         ids.reverse();
-        let mut lines: Vec<String> = t.cmd(["list", "-q"]).run().ok().lines().iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> =
+            t.cmd(["list", "-q"]).run().ok().lines().iter().map(ToString::to_string).collect();
         lines.sort();
         lines.reverse();
         assert_eq!(lines, ids);

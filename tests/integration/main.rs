@@ -46,10 +46,30 @@ use harness::Case;
 
 /// Every file of tests. A file that is missing here has an unused `CASES`, which does not compile.
 const SUITES: &[&[Case]] = &[
-    create::CASES, start::CASES, state::CASES, kill::CASES, delete::CASES, list::CASES, run::CASES, cli::CASES,
-    hooks::CASES, process::CASES, namespaces::CASES, rootfs::CASES, mounts::CASES, kernel::CASES,
-    seccomp::CASES, terminal::CASES, fds::CASES, cgroups::CASES, engines::CASES,
-    hostile::CASES, crash::CASES, own_binary::CASES, debian::CASES, broken::CASES,
+    create::CASES,
+    start::CASES,
+    state::CASES,
+    kill::CASES,
+    delete::CASES,
+    list::CASES,
+    run::CASES,
+    cli::CASES,
+    hooks::CASES,
+    process::CASES,
+    namespaces::CASES,
+    rootfs::CASES,
+    mounts::CASES,
+    kernel::CASES,
+    seccomp::CASES,
+    terminal::CASES,
+    fds::CASES,
+    cgroups::CASES,
+    engines::CASES,
+    hostile::CASES,
+    crash::CASES,
+    own_binary::CASES,
+    debian::CASES,
+    broken::CASES,
 ];
 
 fn main() -> ExitCode {

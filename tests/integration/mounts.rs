@@ -101,11 +101,10 @@ fn flags_of_a_mount_are_set(t: &Test) {
 fn cleared_flags_are_cleared(t: &Test) {
     t.skip_older("runc", (1, 2), "cannot clear a flag");
     let source = t.make_dir("source");
-    let from = Some(&source);
     use nix::mount::{MsFlags, mount as mount_fs};
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_fs(Some("flags"), &source, Some("tmpfs"), flags, None::<&str>).unwrap();
-    let report = t.bundle().bind(from.unwrap(), "/mnt", &["bind", "suid", "dev", "exec", "rw"]).report();
+    let report = t.bundle().bind(&source, "/mnt", &["bind", "suid", "dev", "exec", "rw"]).report();
     nix::mount::umount(&source).unwrap();
     let mount = mount(&report, "/mnt");
     assert!(!["nosuid", "nodev", "noexec", "ro"].iter().any(|option| has(mount, option)), "{mount}");
@@ -113,8 +112,12 @@ fn cleared_flags_are_cleared(t: &Test) {
 
 /// fstab(5), mount(8).
 fn last_of_two_opposite_options_wins(t: &Test) {
-    let mount = tmpfs_with(t, &["ro", "rw", "nosuid", "suid", "exec", "noexec", "dev", "nodev", "async", "atime"]);
-    assert!(has(&mount, "rw") && !has(&mount, "nosuid") && has(&mount, "noexec") && has(&mount, "nodev"), "{mount}");
+    let mount =
+        tmpfs_with(t, &["ro", "rw", "nosuid", "suid", "exec", "noexec", "dev", "nodev", "async", "atime"]);
+    assert!(
+        has(&mount, "rw") && !has(&mount, "nosuid") && has(&mount, "noexec") && has(&mount, "nodev"),
+        "{mount}"
+    );
 }
 
 /// mount(2): one of three, and directories apart.
@@ -144,8 +147,22 @@ fn options_without_effect_are_accepted(t: &Test) {
     t.skip_for("crun", "takes some of them for data");
     t.skip_older("runc", (1, 2), "takes some of them for data");
     for option in [
-        "async", "atime", "dev", "diratime", "exec", "loud", "mand", "nomand", "noiversion", "nolazytime", "norelatime",
-        "nostrictatime", "rw", "silent", "suid", "symfollow",
+        "async",
+        "atime",
+        "dev",
+        "diratime",
+        "exec",
+        "loud",
+        "mand",
+        "nomand",
+        "noiversion",
+        "nolazytime",
+        "norelatime",
+        "nostrictatime",
+        "rw",
+        "silent",
+        "suid",
+        "symfollow",
     ] {
         let report = t.bundle().tmpfs("/mnt", &[option]).report();
         assert_eq!(mount(&report, "/mnt")["fs"], "tmpfs", "{option}");
@@ -157,14 +174,20 @@ fn defaults_changes_nothing(t: &Test) {
     t.skip_for("runc", "passes the word to the file system");
     t.skip_for("crun", "passes the word to the file system");
     let source = t.make_dir("source");
-    let report = t.bundle().tmpfs("/mnt", &["defaults"]).bind(&source, "/opt", &["bind", "defaults"]).report();
+    let report =
+        t.bundle().tmpfs("/mnt", &["defaults"]).bind(&source, "/opt", &["bind", "defaults"]).report();
     assert!(has(mount(&report, "/mnt"), "rw") && has(mount(&report, "/opt"), "rw"));
 }
 
 /// config.md#mounts.
 fn data_goes_to_the_file_system(t: &Test) {
     t.skip_older("runc", (1, 2), "overrides the mode");
-    let out = t.bundle().tmpfs("/mnt", &["size=1m", "mode=0710", "uid=3", "gid=4"]).sh("df -k /mnt | tail -n 1 | tr -s ' ' | cut -d' ' -f2; stat -c %a:%u:%g /mnt").run().ok();
+    let out = t
+        .bundle()
+        .tmpfs("/mnt", &["size=1m", "mode=0710", "uid=3", "gid=4"])
+        .sh("df -k /mnt | tail -n 1 | tr -s ' ' | cut -d' ' -f2; stat -c %a:%u:%g /mnt")
+        .run()
+        .ok();
     assert_eq!(out.stdout, "1024\n710:3:4\n");
 }
 
@@ -184,7 +207,11 @@ fn links_are_not_followed_on_a_nosymfollow_mount(t: &Test) {
 /// config.md#linux-mount-options: `rro`.
 fn recursive_read_only_reaches_submounts(t: &Test) {
     let tree = Tree::new(t);
-    let out = t.bundle().bind(&tree.path, "/mnt", &["rbind", "rro"]).sh("touch /mnt/x; touch /mnt/sub/x; cat /mnt/sub/file").run();
+    let out = t
+        .bundle()
+        .bind(&tree.path, "/mnt", &["rbind", "rro"])
+        .sh("touch /mnt/x; touch /mnt/sub/x; cat /mnt/sub/file")
+        .run();
     assert_eq!(out.stderr.matches("Read-only file system").count(), 2, "{}", out.report());
     assert_eq!(out.stdout, "sub");
 }
@@ -192,7 +219,9 @@ fn recursive_read_only_reaches_submounts(t: &Test) {
 /// config.md#linux-mount-options.
 fn recursive_flags_reach_submounts(t: &Test) {
     let tree = Tree::new(t);
-    for (option, flag) in [("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnodiratime", "nodiratime")] {
+    for (option, flag) in
+        [("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnodiratime", "nodiratime")]
+    {
         let report = t.bundle().bind(&tree.path, "/mnt", &["rbind", option]).report();
         assert!(has(mount(&report, "/mnt"), flag) && has(mount(&report, "/mnt/sub"), flag), "{option}");
     }
@@ -207,8 +236,12 @@ fn recursive_access_time_reaches_submounts(t: &Test) {
     t.skip_older("runc", (1, 2), "makes an invalid call");
     let tree = Tree::new(t);
     for (option, expected) in [
-        ("rnoatime", Some("noatime")), ("ratime", Some("relatime")), ("rrelatime", Some("relatime")),
-        ("rnorelatime", Some("relatime")), ("rstrictatime", None), ("rnostrictatime", Some("relatime")),
+        ("rnoatime", Some("noatime")),
+        ("ratime", Some("relatime")),
+        ("rrelatime", Some("relatime")),
+        ("rnorelatime", Some("relatime")),
+        ("rstrictatime", None),
+        ("rnostrictatime", Some("relatime")),
     ] {
         let report = t.bundle().bind(&tree.path, "/mnt", &["rbind", option]).report();
         let sub = mount(&report, "/mnt/sub");
@@ -220,7 +253,11 @@ fn recursive_access_time_reaches_submounts(t: &Test) {
 /// mount(8): `ro` is for the one mount.
 fn plain_read_only_bind_leaves_submounts_alone(t: &Test) {
     let tree = Tree::new(t);
-    let out = t.bundle().bind(&tree.path, "/mnt", &["rbind", "ro"]).sh("touch /mnt/sub/x && echo sub; touch /mnt/x").run();
+    let out = t
+        .bundle()
+        .bind(&tree.path, "/mnt", &["rbind", "ro"])
+        .sh("touch /mnt/sub/x && echo sub; touch /mnt/x")
+        .run();
     assert_eq!(out.stdout, "sub\n");
     assert!(out.stderr.contains("Read-only file system"), "{}", out.report());
 }
@@ -242,7 +279,13 @@ fn rbind_brings_submounts(t: &Test) {
 /// Engines bind /etc/hosts and its like.
 fn bind_of_a_file_works(t: &Test) {
     let file = t.make_file("hosts", "127.0.0.1 localhost\n");
-    let out = t.bundle().file("/etc/hosts", "image").bind(&file, "/etc/hosts", &["rbind", "rprivate"]).args(["cat", "/etc/hosts"]).run().ok();
+    let out = t
+        .bundle()
+        .file("/etc/hosts", "image")
+        .bind(&file, "/etc/hosts", &["rbind", "rprivate"])
+        .args(["cat", "/etc/hosts"])
+        .run()
+        .ok();
     assert_eq!(out.stdout, "127.0.0.1 localhost\n");
 }
 
@@ -250,7 +293,12 @@ fn bind_of_a_file_works(t: &Test) {
 fn bind_shows_and_changes_the_source(t: &Test) {
     let source = t.make_dir("source");
     t.make_file("source/in", "from outside");
-    let out = t.bundle().bind(&source, "/mnt", &["bind", "rw"]).sh("cat /mnt/in; echo from inside >/mnt/out").run().ok();
+    let out = t
+        .bundle()
+        .bind(&source, "/mnt", &["bind", "rw"])
+        .sh("cat /mnt/in; echo from inside >/mnt/out")
+        .run()
+        .ok();
     assert_eq!(out.stdout, "from outside");
     assert_eq!(fs::read_to_string(source.join("out")).unwrap(), "from inside\n");
 }
@@ -267,7 +315,8 @@ fn read_only_bind_keeps_the_source_writable(t: &Test) {
 fn bind_keeps_the_flags_of_its_source(t: &Test) {
     let source = t.make_dir("source");
     use nix::mount::{MsFlags, mount as mount_fs};
-    mount_fs(Some("flags"), &source, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, None::<&str>).unwrap();
+    mount_fs(Some("flags"), &source, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, None::<&str>)
+        .unwrap();
     let report = t.bundle().bind(&source, "/mnt", &["bind"]).report();
     nix::mount::umount(&source).unwrap();
     let mount = mount(&report, "/mnt");
@@ -340,7 +389,8 @@ fn relative_destination_is_relative_to_the_root(t: &Test) {
 
 /// Links of the image are links of the image: absolute ones start at its root.
 fn destination_is_resolved_inside_the_rootfs(t: &Test) {
-    let bundle = t.bundle().dir_inside("/real").link("/real", "/absolute").link("../../../real", "/opt/relative");
+    let bundle =
+        t.bundle().dir_inside("/real").link("/real", "/absolute").link("../../../real", "/opt/relative");
     let report = bundle.tmpfs("/absolute/one", &[]).tmpfs("/opt/relative/two", &[]).report();
     assert_eq!(mount(&report, "/real/one")["fs"], "tmpfs");
     assert_eq!(mount(&report, "/real/two")["fs"], "tmpfs");
@@ -348,7 +398,12 @@ fn destination_is_resolved_inside_the_rootfs(t: &Test) {
 
 /// bubblewrap's too strict fix: Debian images have these.
 fn ordinary_links_of_an_image_work(t: &Test) {
-    let bundle = t.bundle().link("/run", "/var/run").link("usr/lib", "/lib").dir_inside("/usr/lib").link("var/run/", "/short");
+    let bundle = t
+        .bundle()
+        .link("/run", "/var/run")
+        .link("usr/lib", "/lib")
+        .dir_inside("/usr/lib")
+        .link("var/run/", "/short");
     let report = bundle.tmpfs("/var/run/lock", &[]).tmpfs("/lib/x/", &[]).tmpfs("/short/three", &[]).report();
     for point in ["/run/lock", "/usr/lib/x", "/run/three"] {
         assert_eq!(mount(&report, point)["fs"], "tmpfs", "{point}");
@@ -374,7 +429,8 @@ fn mounts_are_made_in_the_listed_order(t: &Test) {
 /// mount(2): propagation.
 fn propagation_of_a_mount_is_set(t: &Test) {
     let source = t.make_dir("source");
-    let with = |option: &str| mount(&t.bundle().bind(&source, "/mnt", &["bind", option]).report(), "/mnt").clone();
+    let with =
+        |option: &str| mount(&t.bundle().bind(&source, "/mnt", &["bind", option]).report(), "/mnt").clone();
     for option in ["shared", "rshared"] {
         assert!(propagates(&with(option), "shared"), "{option}");
     }
@@ -416,7 +472,12 @@ fn host_mount_reaches_a_slave_and_not_a_private_mount(t: &Test) {
 fn tmpfs_takes_the_mode_of_its_directory(t: &Test) {
     t.skip_older("runc", (1, 2), "overrides the mode");
     t.skip_for("crun", "always uses 755");
-    let bundle = t.bundle().dir_inside("/special").mode("/special", 0o7775).tmpfs("/special", &[]).tmpfs("/tmp", &["mode=0444"]);
+    let bundle = t
+        .bundle()
+        .dir_inside("/special")
+        .mode("/special", 0o7775)
+        .tmpfs("/special", &[])
+        .tmpfs("/tmp", &["mode=0444"]);
     assert_eq!(bundle.args(["stat", "-c", "%a", "/special", "/tmp"]).run().ok().stdout, "7775\n444\n");
 }
 
@@ -424,14 +485,20 @@ fn tmpfs_takes_the_mode_of_its_directory(t: &Test) {
 fn tmpfs_of_a_new_directory_is_for_everybody(t: &Test) {
     t.skip_older("runc", (1, 2), "uses 755");
     t.skip_for("crun", "uses 755");
-    assert_eq!(t.bundle().tmpfs("/brand/new", &[]).args(["stat", "-c", "%a", "/brand/new"]).run().ok().stdout, "1777\n");
+    assert_eq!(
+        t.bundle().tmpfs("/brand/new", &[]).args(["stat", "-c", "%a", "/brand/new"]).run().ok().stdout,
+        "1777\n"
+    );
 }
 
 /// podman: `--tmpfs` copies what the image has there.
 fn tmpfs_copies_up(t: &Test) {
-    let bundle = t.bundle().file("/data/dir/file", "content").mode("/data/dir/file", 0o644).mode("/data/dir", 0o750);
+    let bundle =
+        t.bundle().file("/data/dir/file", "content").mode("/data/dir/file", 0o644).mode("/data/dir", 0o750);
     std::os::unix::fs::chown(bundle.inside("/data/dir/file"), Some(7), Some(8)).unwrap();
-    let bundle = bundle.tmpfs("/data", &["tmpcopyup"]).sh("cd /data; cat dir/file; echo; stat -c %a:%u:%g dir dir/file; rm dir/file; touch new");
+    let bundle = bundle
+        .tmpfs("/data", &["tmpcopyup"])
+        .sh("cd /data; cat dir/file; echo; stat -c %a:%u:%g dir dir/file; rm dir/file; touch new");
     let out = bundle.run().ok();
     assert_eq!(out.stdout, "content\n750:0:0\n644:7:8\n");
     assert_eq!(fs::read_to_string(bundle.inside("/data/dir/file")).unwrap(), "content");
@@ -451,7 +518,8 @@ fn copied_up_links_stay_links(t: &Test) {
         .tmpfs("/data", &["tmpcopyup"])
         .sh("cd /data; readlink absolute; readlink dir; cat absolute relative dir/secret 2>/dev/null; stat -c %F *");
     let out = bundle.run().ok();
-    let expected = format!("{0}/secret\n{0}\nsymbolic link\nsymbolic link\nsymbolic link\n", outside.display());
+    let expected =
+        format!("{0}/secret\n{0}\nsymbolic link\nsymbolic link\nsymbolic link\n", outside.display());
     assert_eq!(out.stdout, expected);
 }
 
@@ -468,7 +536,8 @@ fn read_only_tmpfs_is_read_only(t: &Test) {
 
 /// proc(5).
 fn proc_shows_the_processes_of_the_container(t: &Test) {
-    let out = t.bundle().sh("cat /proc/1/cmdline | tr '\\0' ' '; ls /proc/sys >/dev/null && echo sys").run().ok();
+    let out =
+        t.bundle().sh("cat /proc/1/cmdline | tr '\\0' ' '; ls /proc/sys >/dev/null && echo sys").run().ok();
     assert!(out.stdout.starts_with("sh -c") && out.stdout.ends_with("sys\n"), "{}", out.stdout);
 }
 
@@ -491,9 +560,12 @@ fn devpts_is_an_own_instance(t: &Test) {
 }
 
 fn with_cgroup_mount(bundle: Bundle) -> Bundle {
-    bundle
-        .namespace("cgroup", None)
-        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev", "relatime"])
+    bundle.namespace("cgroup", None).mount(
+        "/sys/fs/cgroup",
+        "cgroup",
+        "cgroup",
+        &["ro", "nosuid", "noexec", "nodev", "relatime"],
+    )
 }
 
 /// Engines mount it so.

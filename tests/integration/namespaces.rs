@@ -37,7 +37,8 @@ fn listed_namespaces_are_new(t: &Test) {
 
 /// config-linux.md#namespaces: inherited.
 fn namespaces_that_are_not_listed_are_the_runtimes(t: &Test) {
-    let bundle = ["pid", "network", "ipc", "uts"].into_iter().fold(t.bundle(), |b, kind| b.without_namespace(kind));
+    let bundle =
+        ["pid", "network", "ipc", "uts"].into_iter().fold(t.bundle(), |b, kind| b.without_namespace(kind));
     // Those file systems belong to namespaces that are not the container's.
     let report = bundle.without_mounts("/sys").without_mounts("/dev/mqueue").report();
     for kind in ["pid", "net", "ipc", "uts", "user", "cgroup"] {
@@ -66,7 +67,8 @@ fn namespaces_of_another_container_can_be_joined(t: &Test) {
 fn pid_namespace_of_another_container_can_be_joined(t: &Test) {
     let first = t.bundle().args(["sleep", "4321"]).run_detached();
     let path = format!("/proc/{}/ns/pid", first.pid());
-    let second = t.bundle().namespace("pid", Some(&path)).sh("cat /proc/1/cmdline; echo; sleep 100").run_detached();
+    let second =
+        t.bundle().namespace("pid", Some(&path)).sh("cat /proc/1/cmdline; echo; sleep 100").run_detached();
     second.wait_for_stdout("\n");
     assert!(second.stdout().contains("4321"), "{}", second.stdout());
     assert_eq!(second.namespace("pid"), first.namespace("pid"));
@@ -137,7 +139,8 @@ fn user_namespace_maps_the_ids(t: &Test) {
 /// user_namespaces(7): who owns a namespace may change it.
 fn user_namespace_owns_the_others(t: &Test) {
     let capabilities = json!(["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]);
-    let capabilities = json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
+    let capabilities =
+        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
     let out = mapped(t)
         .set("/process/capabilities", capabilities)
         .sh("hostname renamed && hostname; ip link set lo down && ip link set lo up && echo net; mount -t tmpfs x /mnt && echo mount")
@@ -169,7 +172,11 @@ fn missing_namespace_file_is_refused(t: &Test) {
     let out = t.bundle().namespace("network", Some("/nowhere/net")).try_create().fails(&[]);
     if t.is("teu") {
         let out = out.fails(&["/linux/namespaces/4", "/nowhere/net", "nothing at that path"]);
-        assert!(!out.message().contains("no such file or directory"), "docker would say 127\n{}", out.report());
+        assert!(
+            !out.message().contains("no such file or directory"),
+            "docker would say 127\n{}",
+            out.report()
+        );
     }
 }
 
@@ -183,7 +190,8 @@ fn container_without_a_mount_namespace_is_refused(t: &Test) {
 /// docker: `--network host`.
 fn network_of_the_host_is_seen_without_a_network_namespace(t: &Test) {
     let mine = std::fs::read_to_string("/proc/net/dev").unwrap().lines().count();
-    let report = t.bundle().without_namespace("network").without_mounts("/sys").sh("wc -l </proc/net/dev").run().ok();
+    let report =
+        t.bundle().without_namespace("network").without_mounts("/sys").sh("wc -l </proc/net/dev").run().ok();
     assert_eq!(report.stdout.trim(), mine.to_string());
     let inside = t.bundle().without_namespace("network").without_mounts("/sys").report();
     assert!(report::find_mount(&inside, "/sys").is_none());

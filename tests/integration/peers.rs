@@ -11,7 +11,10 @@ pub const PEERS: &[Peer] = &[
     old_crun("run::pid_file_holds_the_pid_alone", "makes an executable pid file"),
     old_crun("run::relative_pid_file_is_relative_to_the_caller", "puts it into the bundle"),
     old_crun("cli::spec_for_rootless_has_a_user_namespace", "writes no mappings"),
-    old_crun("hooks::hooks_run_in_the_order_of_the_life_cycle", "runs poststart without waiting for the program"),
+    old_crun(
+        "hooks::hooks_run_in_the_order_of_the_life_cycle",
+        "runs poststart without waiting for the program",
+    ),
     old_crun("hooks::hooks_of_one_kind_run_in_the_listed_order", "fails when a hook does not read"),
     old_crun("hooks::hook_that_outlives_its_leader_does_not_block", "waits for it"),
     old_crun("process::home_is_the_root_for_an_unknown_user", "sets no HOME"),
@@ -28,7 +31,10 @@ pub const PEERS: &[Peer] = &[
     old_crun("kernel::read_only_path_keeps_its_other_flags", "clears them"),
     old_crun("kernel::device_of_the_config_replaces_a_default", "keeps the owner of the default"),
     old_crun("kernel::default_devices_may_be_used_and_no_others", "allows all without resources"),
-    old_crun("hooks::start_container_hook_sees_the_rootfs_of_the_container", "returns from start before the hook has run"),
+    old_crun(
+        "hooks::start_container_hook_sees_the_rootfs_of_the_container",
+        "returns from start before the hook has run",
+    ),
     old_crun("terminal::foreground_run_takes_the_size_of_the_outer_terminal", "sets no size"),
     old_crun("terminal::foreground_run_follows_size_changes", "sets no size"),
     old_crun("fds::socket_activation_passes_descriptors_and_names_init", "does not set LISTEN_FDS"),
@@ -36,6 +42,9 @@ pub const PEERS: &[Peer] = &[
     old_crun("cgroups::unlimited_values_are_accepted", "writes -1"),
     old_crun("engines::config_of_docker_works", "refuses a newer version of the specification"),
     old_crun("engines::config_of_containerd_works", "refuses a newer version of the specification"),
-    old_crun("engines::config_of_docker_confines_as_docker_promises", "refuses a newer version of the specification"),
+    old_crun(
+        "engines::config_of_docker_confines_as_docker_promises",
+        "refuses a newer version of the specification",
+    ),
     old_crun("engines::life_of_a_docker_container_works", "refuses a newer version of the specification"),
 ];

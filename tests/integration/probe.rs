@@ -51,7 +51,9 @@ fn adopt(program: &str, arguments: &[&str]) -> ExitCode {
 fn report() -> Value {
     let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let link = |name: &str| {
-        fs::read_link(format!("/proc/self/{name}")).map(|to| to.to_string_lossy().into_owned()).unwrap_or_default()
+        fs::read_link(format!("/proc/self/{name}"))
+            .map(|to| to.to_string_lossy().into_owned())
+            .unwrap_or_default()
     };
     let status: BTreeMap<String, String> = text("status")
         .lines()

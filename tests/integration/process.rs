@@ -129,13 +129,15 @@ fn empty_capabilities_are_none(t: &Test) {
 /// capabilities(7): ambient needs permitted and inheritable.
 fn ambient_capabilities_survive_for_an_ordinary_user(t: &Test) {
     let sets = ["bounding", "effective", "permitted", "inheritable", "ambient"];
-    let bundle = with_capabilities(t.bundle(), &["CAP_NET_BIND_SERVICE"], &sets).set("/process/user/uid", 1000);
+    let bundle =
+        with_capabilities(t.bundle(), &["CAP_NET_BIND_SERVICE"], &sets).set("/process/user/uid", 1000);
     assert_eq!(capability_sets(&bundle.report()), ["400"; 5]);
 }
 
 /// CVE-2022-29162: inheritable is what the config says, and it says nothing.
 fn inheritable_capabilities_are_empty_unless_listed(t: &Test) {
-    let report = with_capabilities(t.bundle(), &["CAP_KILL"], &["bounding", "effective", "permitted"]).report();
+    let report =
+        with_capabilities(t.bundle(), &["CAP_KILL"], &["bounding", "effective", "permitted"]).report();
     assert_eq!(capability_sets(&report), ["0", "20", "20", "20", "0"]);
 }
 
@@ -162,8 +164,14 @@ fn no_new_privileges_is_set(t: &Test) {
 /// A filter does not set it in passing.
 fn no_new_privileges_is_off_otherwise(t: &Test) {
     assert_eq!(status(&t.bundle().report(), "NoNewPrivs"), "0");
-    let report = t.bundle().set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{ "names": ["swapon"], "action": "SCMP_ACT_ERRNO" }] })).report();
+    let report = t
+        .bundle()
+        .set(
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["swapon"], "action": "SCMP_ACT_ERRNO" }] }),
+        )
+        .report();
     assert_eq!((status(&report, "NoNewPrivs"), status(&report, "Seccomp")), ("0", "2"));
 }
 
@@ -242,7 +250,8 @@ fn working_directory_through_a_descriptor_is_refused(t: &Test) {
 /// config.md#process: nothing of the runtime's environment.
 fn environment_is_exactly_the_listed_one(t: &Test) {
     let bundle = t.bundle().env(&["A=1", "EMPTY=", "HOME=/somewhere"]).probe();
-    let out = bundle.run_cmd().env("LEAK", "1").env("LD_LIBRARY_PATH", "/x").env("RUST_LOG", "trace").run().ok();
+    let out =
+        bundle.run_cmd().env("LEAK", "1").env("LD_LIBRARY_PATH", "/x").env("RUST_LOG", "trace").run().ok();
     assert_eq!(out.json()["env"], json!(["PATH=/usr/bin:/bin", "A=1", "EMPTY=", "HOME=/somewhere"]));
 }
 
@@ -287,7 +296,8 @@ fn arguments_are_verbatim(t: &Test) {
 
 /// config.md#process: execvp semantics, with PATH of the container.
 fn program_is_searched_in_path(t: &Test) {
-    let bundle = t.bundle().script("/opt/tool", "#!/bin/sh\necho opt\n").script("/srv/tool", "#!/bin/sh\necho srv\n");
+    let bundle =
+        t.bundle().script("/opt/tool", "#!/bin/sh\necho opt\n").script("/srv/tool", "#!/bin/sh\necho srv\n");
     let out = bundle.set("/process/env", json!(["PATH=/nowhere:/srv:/opt"])).args(["tool"]).run().ok();
     assert_eq!(out.stdout, "srv\n");
 }
@@ -335,7 +345,8 @@ fn relative_program_is_relative_to_the_working_directory(t: &Test) {
 
 /// execve(2).
 fn script_is_executed_by_its_interpreter(t: &Test) {
-    let out = t.bundle().script("/opt/tool", "#!/bin/sh -e\necho $0 $1\n").args(["/opt/tool", "x"]).run().ok();
+    let out =
+        t.bundle().script("/opt/tool", "#!/bin/sh -e\necho $0 $1\n").args(["/opt/tool", "x"]).run().ok();
     assert_eq!(out.stdout, "/opt/tool x\n");
 }
 
@@ -343,7 +354,9 @@ fn script_is_executed_by_its_interpreter(t: &Test) {
 fn signals_have_their_default_actions_and_none_is_blocked(t: &Test) {
     let bundle = t.bundle().args(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
     let out = bundle.run_cmd().through("trap '' INT USR1 PIPE; exec \"$@\"").run().ok();
-    let mask = |line: usize| out.lines().get(line).and_then(|l| u64::from_str_radix(l.split_whitespace().last()?, 16).ok());
+    let mask = |line: usize| {
+        out.lines().get(line).and_then(|l| u64::from_str_radix(l.split_whitespace().last()?, 16).ok())
+    };
     assert_eq!(mask(0), Some(0), "{}", out.report());
     if t.is("teu") {
         // 32 and 33 belong to the C library, whose posix_spawn(3) leaves them ignored in the caller.
@@ -367,7 +380,13 @@ fn personality_is_the_default(t: &Test) {
 
 /// config.md: what is not asked for stays as it is.
 fn priority_and_scheduler_are_inherited(t: &Test) {
-    let out = t.bundle().sh("cut -d ' ' -f 19 /proc/self/stat").run_cmd().through("exec nice -n 5 \"$@\"").run().ok();
+    let out = t
+        .bundle()
+        .sh("cut -d ' ' -f 19 /proc/self/stat")
+        .run_cmd()
+        .through("exec nice -n 5 \"$@\"")
+        .run()
+        .ok();
     assert_eq!(out.stdout, "5\n");
 }
 
@@ -375,7 +394,8 @@ fn priority_and_scheduler_are_inherited(t: &Test) {
 fn keyring_of_the_caller_is_left_behind(t: &Test) {
     let bundle = t.bundle().args(["sleep", "100"]);
     let c = bundle.run_detached();
-    let keys = std::fs::read_to_string(format!("/proc/{}/keys", c.pid())).or_else(|_| std::fs::read_to_string("/proc/keys"));
+    let keys = std::fs::read_to_string(format!("/proc/{}/keys", c.pid()))
+        .or_else(|_| std::fs::read_to_string("/proc/keys"));
     let Ok(keys) = keys else { t.skip("the kernel has no /proc/keys") };
     let name = format!("_ses.{}", bundle.id());
     if !keys.contains("_ses") {

@@ -91,7 +91,8 @@ fn rootfs_may_be_the_bundle_itself(t: &Test) {
     let bundle = t.bundle();
     let inner = bundle.rootfs();
     bundle.write();
-    let config = std::fs::read_to_string(bundle.dir().join("config.json")).unwrap().replace("\"rootfs\"", "\".\"");
+    let config =
+        std::fs::read_to_string(bundle.dir().join("config.json")).unwrap().replace("\"rootfs\"", "\".\"");
     std::fs::write(inner.join("config.json"), config).unwrap();
     t.cmd(["run", "--bundle"]).arg(&inner).arg(bundle.id()).run().ok();
 }
@@ -131,7 +132,11 @@ fn root_can_be_shared_slave_or_unbindable(t: &Test) {
     t.skip_older("runc", (1, 2), "sets it before pivot_root alone");
     for (value, field) in [("shared", "shared"), ("unbindable", "unbindable")] {
         let report = t.bundle().set("/linux/rootfsPropagation", value).report();
-        assert!(report::propagates(report::mount(&report, "/"), field), "{value}: {}", report::mount(&report, "/"));
+        assert!(
+            report::propagates(report::mount(&report, "/"), field),
+            "{value}: {}",
+            report::mount(&report, "/")
+        );
     }
     for value in ["private", "slave", "rslave", "rprivate"] {
         let report = t.bundle().set("/linux/rootfsPropagation", value).report();
@@ -142,7 +147,8 @@ fn root_can_be_shared_slave_or_unbindable(t: &Test) {
 /// Whatever the container does with its mounts, `/` of the host here is shared.
 fn nothing_mounted_inside_reaches_the_host(t: &Test) {
     let capabilities = json!(["CAP_SYS_ADMIN"]);
-    let capabilities = json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
+    let capabilities =
+        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
     for value in ["shared", "slave", "private"] {
         let c = t
             .bundle()
@@ -158,7 +164,8 @@ fn nothing_mounted_inside_reaches_the_host(t: &Test) {
 
 /// There is no way up.
 fn parent_of_the_root_is_the_root(t: &Test) {
-    let out = t.bundle().file("/only-here", "").sh("cd /../../..; ls only-here; pwd; stat -c %i / /..").run().ok();
+    let out =
+        t.bundle().file("/only-here", "").sh("cd /../../..; ls only-here; pwd; stat -c %i / /..").run().ok();
     let lines = out.lines();
     assert_eq!(lines[..2], ["only-here", "/"]);
     assert_eq!(lines[2], lines[3]);

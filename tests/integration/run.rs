@@ -111,8 +111,14 @@ fn every_forwarded_signal_arrives_as_itself(t: &Test) {
     let bundle = t.bundle().sh(script);
     let running = bundle.spawn();
     running.wait_for_stdout("up");
-    let signals =
-        [(SIGHUP, "HUP"), (SIGINT, "INT"), (SIGQUIT, "QUIT"), (SIGUSR1, "USR1"), (SIGUSR2, "USR2"), (SIGCONT, "CONT")];
+    let signals = [
+        (SIGHUP, "HUP"),
+        (SIGINT, "INT"),
+        (SIGQUIT, "QUIT"),
+        (SIGUSR1, "USR1"),
+        (SIGUSR2, "USR2"),
+        (SIGCONT, "CONT"),
+    ];
     for (signal, name) in signals {
         running.signal(signal);
         running.wait_for_stdout(&format!("got {name}\n"));

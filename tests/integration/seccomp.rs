@@ -32,7 +32,10 @@ const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
 
 /// config-linux.md#seccomp.
 fn refused_call_gives_eperm(t: &Test) {
-    let out = with(t, json!([{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }])).sh("mkdir /tmp/x; touch /tmp/y && echo fine").run().ok();
+    let out = with(t, json!([{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }]))
+        .sh("mkdir /tmp/x; touch /tmp/y && echo fine")
+        .run()
+        .ok();
     assert!(out.stderr.contains("Operation not permitted"), "{}", out.report());
     assert_eq!(out.stdout, "fine\n");
 }
@@ -47,10 +50,15 @@ fn refused_call_gives_the_errno_of_the_profile(t: &Test) {
 /// config-linux.md#seccomp: `defaultErrnoRet`.
 fn default_errno_is_given_to_all_others(t: &Test) {
     let bundle = t.bundle().probe();
-    let mut profile = profile("SCMP_ACT_ALLOW", json!([{ "names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99 }]));
+    let mut profile =
+        profile("SCMP_ACT_ALLOW", json!([{ "names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99 }]));
     profile["defaultErrnoRet"] = Value::Null;
     // sync(2) takes no arguments and cannot fail by itself.
-    let out = bundle.set("/linux/seccomp", profile).args(["probe", "syscall", &libc::SYS_sync.to_string()]).run().ok();
+    let out = bundle
+        .set("/linux/seccomp", profile)
+        .args(["probe", "syscall", &libc::SYS_sync.to_string()])
+        .run()
+        .ok();
     assert_eq!(out.stdout, "99\n");
 }
 
@@ -67,14 +75,83 @@ fn call_newer_than_the_profile_gives_enosys(t: &Test) {
     t.skip_for("crun", "gives EPERM");
     // All that a small program needs, and nothing that is new.
     let names = json!([
-        "access", "arch_prctl", "brk", "capget", "capset", "chdir", "clone", "close", "dup2", "dup3", "epoll_ctl", "execve",
-        "exit", "exit_group", "faccessat", "fchdir", "fchown", "fcntl", "fstat", "fstatfs", "futex", "getcwd",
-        "getdents64", "geteuid", "getpid", "getppid", "getrandom", "gettid", "getuid", "ioctl", "lseek", "mmap",
-        "mprotect", "munmap", "nanosleep", "newfstatat", "open", "openat", "pipe2", "poll", "prctl", "pread64",
-        "prlimit64", "read", "readlink", "readlinkat", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity",
-        "sched_yield", "set_robust_list", "set_tid_address", "setgid", "setgroups", "setresgid", "setresuid", "setuid",
-        "sigaltstack", "stat", "statfs", "sysinfo", "tgkill", "uname", "wait4", "write", "writev", "rseq",
-        "epoll_pwait", "tkill", "getegid", "getgid", "close_range", "statx", "clone3", "faccessat2", "openat2",
+        "access",
+        "arch_prctl",
+        "brk",
+        "capget",
+        "capset",
+        "chdir",
+        "clone",
+        "close",
+        "dup2",
+        "dup3",
+        "epoll_ctl",
+        "execve",
+        "exit",
+        "exit_group",
+        "faccessat",
+        "fchdir",
+        "fchown",
+        "fcntl",
+        "fstat",
+        "fstatfs",
+        "futex",
+        "getcwd",
+        "getdents64",
+        "geteuid",
+        "getpid",
+        "getppid",
+        "getrandom",
+        "gettid",
+        "getuid",
+        "ioctl",
+        "lseek",
+        "mmap",
+        "mprotect",
+        "munmap",
+        "nanosleep",
+        "newfstatat",
+        "open",
+        "openat",
+        "pipe2",
+        "poll",
+        "prctl",
+        "pread64",
+        "prlimit64",
+        "read",
+        "readlink",
+        "readlinkat",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "rt_sigreturn",
+        "sched_getaffinity",
+        "sched_yield",
+        "set_robust_list",
+        "set_tid_address",
+        "setgid",
+        "setgroups",
+        "setresgid",
+        "setresuid",
+        "setuid",
+        "sigaltstack",
+        "stat",
+        "statfs",
+        "sysinfo",
+        "tgkill",
+        "uname",
+        "wait4",
+        "write",
+        "writev",
+        "rseq",
+        "epoll_pwait",
+        "tkill",
+        "getegid",
+        "getgid",
+        "close_range",
+        "statx",
+        "clone3",
+        "faccessat2",
+        "openat2",
     ]);
     let profile = profile("SCMP_ACT_ERRNO", json!([{ "names": names, "action": "SCMP_ACT_ALLOW" }]));
     let answer = |number: i64| {
@@ -96,12 +173,27 @@ fn killed_process_dies_by_sigsys(t: &Test) {
 
 /// Profiles list calls of every kernel and architecture.
 fn unknown_call_of_a_profile_is_ignored(t: &Test) {
-    with(t, json!([{ "names": ["no_such_call", "_llseek", "mkdir"], "action": "SCMP_ACT_ERRNO" }])).run().ok();
+    with(t, json!([{ "names": ["no_such_call", "_llseek", "mkdir"], "action": "SCMP_ACT_ERRNO" }]))
+        .run()
+        .ok();
 }
 
 /// With no_new_privs the filter is the last step, so it may refuse all that comes before.
 fn filter_is_loaded_after_everything_that_it_could_refuse(t: &Test) {
-    let names = json!(["setuid", "setgid", "setgroups", "setresuid", "setresgid", "capset", "mount", "pivot_root", "umount2", "sethostname", "chdir", "setsid"]);
+    let names = json!([
+        "setuid",
+        "setgid",
+        "setgroups",
+        "setresuid",
+        "setresgid",
+        "capset",
+        "mount",
+        "pivot_root",
+        "umount2",
+        "sethostname",
+        "chdir",
+        "setsid"
+    ]);
     let bundle = with(t, json!([{ "names": names, "action": "SCMP_ACT_KILL_PROCESS" }]))
         .set("/process/noNewPrivileges", true)
         .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
@@ -117,7 +209,10 @@ fn filter_without_no_new_privileges_is_loaded(t: &Test) {
         .set("/process/capabilities", json!({}))
         .probe();
     let report = bundle.run().ok().json();
-    assert_eq!((status(&report, "Seccomp"), status(&report, "NoNewPrivs"), status(&report, "CapEff")), ("2", "0", "0000000000000000"));
+    assert_eq!(
+        (status(&report, "Seccomp"), status(&report, "NoNewPrivs"), status(&report, "CapEff")),
+        ("2", "0", "0000000000000000")
+    );
 }
 
 /// Its program is content of the container.
@@ -143,7 +238,10 @@ fn notify_profile(listener: &str) -> Value {
 fn notify_hands_the_listener_to_the_agent(t: &Test) {
     use crate::harness::console::ConsoleSocket;
     let agent = ConsoleSocket::at(&t.dir().join("agent"));
-    let bundle = t.bundle().set("/linux/seccomp", notify_profile(&agent.path.to_string_lossy())).args(["sleep", "100"]);
+    let bundle = t
+        .bundle()
+        .set("/linux/seccomp", notify_profile(&agent.path.to_string_lossy()))
+        .args(["sleep", "100"]);
     let receiver = std::thread::scope(|scope| {
         let receiver = scope.spawn(|| agent.receive_within(std::time::Duration::from_secs(10)));
         let out = bundle.try_create();
@@ -154,7 +252,10 @@ fn notify_hands_the_listener_to_the_agent(t: &Test) {
     let state: Value = serde_json::from_slice(&received.payload).unwrap();
     assert_eq!(state["fds"], json!(["seccompFd"]));
     assert_eq!(received.fds.len(), 1);
-    assert_eq!((state["metadata"].as_str(), state["state"]["id"].as_str()), (Some("some data"), Some(bundle.id())));
+    assert_eq!(
+        (state["metadata"].as_str(), state["state"]["id"].as_str()),
+        (Some("some data"), Some(bundle.id()))
+    );
     assert_eq!(state["pid"], t.cmd(["state", bundle.id()]).run().ok().json()["pid"]);
     assert_eq!(state["state"]["status"], "creating");
 }

@@ -87,7 +87,9 @@ fn start_returns_after_the_program_was_executed(t: &Test) {
 
 /// runtime.md#start: when the program cannot be run, `start` must say so.
 fn start_reports_an_execve_that_fails(t: &Test) {
-    for (script, reason) in [("#!/no/such/interpreter\n", "no such file or directory"), ("", "exec format error")] {
+    for (script, reason) in
+        [("#!/no/such/interpreter\n", "no such file or directory"), ("", "exec format error")]
+    {
         let c = t.bundle().script("/bin/broken", script).args(["/bin/broken"]).create();
         let out = c.call("start", &[]);
         if t.is("teu") {
@@ -109,7 +111,11 @@ fn fifo_exists_while_the_container_waits(t: &Test) {
     let fifo = t.root().join(&c.id).join("exec.fifo");
     // Differs from runc: a socket of that name, so that `start` hears what became of the program.
     let is_gate = |kind: fs::FileType| if t.is("teu") { kind.is_socket() } else { kind.is_fifo() };
-    assert!(fs::symlink_metadata(&fifo).is_ok_and(|m| is_gate(m.file_type())), "no gate at {}", fifo.display());
+    assert!(
+        fs::symlink_metadata(&fifo).is_ok_and(|m| is_gate(m.file_type())),
+        "no gate at {}",
+        fifo.display()
+    );
     c.start();
     assert!(!fifo.exists(), "the fifo is still there");
 }

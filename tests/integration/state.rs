@@ -95,7 +95,10 @@ fn creation_time_is_a_timestamp_in_utc(t: &Test) {
     let created = state["created"].as_str().unwrap_or_default();
     let pattern = "dddd-dd-ddTdd:dd:dd";
     let matches = created.len() > pattern.len()
-        && pattern.chars().zip(created.chars()).all(|(p, c)| if p == 'd' { c.is_ascii_digit() } else { p == c });
+        && pattern
+            .chars()
+            .zip(created.chars())
+            .all(|(p, c)| if p == 'd' { c.is_ascii_digit() } else { p == c });
     assert!(matches && created.ends_with('Z'), "created is {created:?}");
 }
 
@@ -116,7 +119,13 @@ fn zombie_init_counts_as_stopped(t: &Test) {
         .arg0("probe")
         .arg("adopt")
         .arg(&t.runtime().path)
-        .args(["--root".as_ref(), t.root().as_os_str(), "run".as_ref(), "--detach".as_ref(), "--bundle".as_ref()])
+        .args([
+            "--root".as_ref(),
+            t.root().as_os_str(),
+            "run".as_ref(),
+            "--detach".as_ref(),
+            "--bundle".as_ref(),
+        ])
         .arg(bundle.dir())
         .arg(bundle.id())
         .stdin(Stdio::null())
@@ -170,7 +179,8 @@ fn state_file_has_the_names_that_others_read(t: &Test) {
     assert_eq!(file["id"], bundle.id());
     assert_eq!(file["init_process_pid"], pid);
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let start = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19)).and_then(|s| s.parse().ok());
+    let start =
+        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19)).and_then(|s| s.parse().ok());
     assert_eq!(file["init_process_start"].as_u64(), start, "field 22 of stat");
     assert_eq!(file["namespace_paths"]["NEWNET"], format!("/proc/{pid}/ns/net"));
     assert_eq!(file["namespace_paths"]["NEWNS"], format!("/proc/{pid}/ns/mnt"));

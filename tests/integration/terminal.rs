@@ -59,7 +59,8 @@ fn console_socket_gets_one_message_with_one_descriptor(t: &Test) {
 
 /// config.md#process.
 fn terminal_comes_from_the_devpts_of_the_container(t: &Test) {
-    let bundle = with_terminal(t).sh("tty; ls /dev/pts; for i in 0 1 2; do readlink /proc/self/fd/$i; done; echo end; sleep 100");
+    let bundle = with_terminal(t)
+        .sh("tty; ls /dev/pts; for i in 0 1 2; do readlink /proc/self/fd/$i; done; echo end; sleep 100");
     let (c, terminal) = create(t, &bundle);
     c.start();
     terminal.wait_for(t, "end");
@@ -69,7 +70,8 @@ fn terminal_comes_from_the_devpts_of_the_container(t: &Test) {
 
 /// setsid(2), TIOCSCTTY.
 fn terminal_is_the_controlling_one(t: &Test) {
-    let (c, terminal) = create(t, &with_terminal(t).sh("echo through >/dev/tty; ps -o pid,tty,args; echo end; sleep 100"));
+    let (c, terminal) =
+        create(t, &with_terminal(t).sh("echo through >/dev/tty; ps -o pid,tty,args; echo end; sleep 100"));
     c.start();
     terminal.wait_for(t, "end");
     assert!(terminal.text().starts_with("through"), "{}", terminal.text());
@@ -86,7 +88,10 @@ fn size_of_the_config_is_set(t: &Test) {
 
 /// config-linux.md#default-devices.
 fn console_is_the_terminal(t: &Test) {
-    let (c, terminal) = create(t, &with_terminal(t).sh("stat -L -c '%F %t:%T' /dev/console; echo to console >/dev/console; sleep 100"));
+    let (c, terminal) = create(
+        t,
+        &with_terminal(t).sh("stat -L -c '%F %t:%T' /dev/console; echo to console >/dev/console; sleep 100"),
+    );
     c.start();
     terminal.wait_for(t, "to console");
     assert!(terminal.text().starts_with("character special file 88:0"), "{}", terminal.text());
@@ -95,7 +100,8 @@ fn console_is_the_terminal(t: &Test) {
 /// An ordinary user must be able to open it again.
 fn terminal_belongs_to_the_user(t: &Test) {
     let bundle = with_terminal(t).set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
-    let (c, terminal) = create(t, &bundle.sh("stat -c '%u:%g %a' /dev/pts/0; echo again >/dev/pts/0; sleep 100"));
+    let (c, terminal) =
+        create(t, &bundle.sh("stat -c '%u:%g %a' /dev/pts/0; echo again >/dev/pts/0; sleep 100"));
     c.start();
     terminal.wait_for(t, "again");
     assert!(terminal.text().starts_with("1000:5 620"), "{}", terminal.text());
@@ -111,7 +117,10 @@ fn typed_text_reaches_the_program(t: &Test) {
 
 /// termios(3): VINTR.
 fn interrupt_key_signals_the_program(t: &Test) {
-    let (c, terminal) = create(t, &with_terminal(t).sh("trap 'echo interrupted; exit' INT; echo up; while :; do usleep 5000; done"));
+    let (c, terminal) = create(
+        t,
+        &with_terminal(t).sh("trap 'echo interrupted; exit' INT; echo up; while :; do usleep 5000; done"),
+    );
     c.start();
     terminal.wait_for(t, "up");
     terminal.type_text("\u{3}");
@@ -174,7 +183,10 @@ fn relative_console_socket_path_works(t: &Test) {
 fn error_of_create_with_a_terminal_reaches_the_caller(t: &Test) {
     let socket = ConsoleSocket::at(&t.dir().join("console"));
     let bundle = with_terminal(t).args(["/no/such/program"]);
-    bundle.call("create", &["--console-socket", &socket.path.to_string_lossy()]).run().fails(&["no such file or directory"]);
+    bundle
+        .call("create", &["--console-socket", &socket.path.to_string_lossy()])
+        .run()
+        .fails(&["no such file or directory"]);
 }
 
 /// Nobody else holds the other side.
@@ -243,11 +255,13 @@ fn foreground_run_restores_the_outer_terminal(t: &Test) {
 /// SIGWINCH.
 fn foreground_run_follows_size_changes(t: &Test) {
     let person = person(24, 80);
-    let running = person.run(&with_terminal(t).sh("trap 'stty size' WINCH; echo up; while :; do usleep 5000; done"));
+    let running =
+        person.run(&with_terminal(t).sh("trap 'stty size' WINCH; echo up; while :; do usleep 5000; done"));
     person.terminal.wait_for(t, "up");
     // The tool sets the size of its stdin; the kernel tells the foreground group of that terminal.
     let stdin = person.slave.try_clone().unwrap();
-    let status = std::process::Command::new("stty").args(["rows", "40", "cols", "132"]).stdin(stdin).status().unwrap();
+    let status =
+        std::process::Command::new("stty").args(["rows", "40", "cols", "132"]).stdin(stdin).status().unwrap();
     assert!(status.success());
     running.signal(Signal::SIGWINCH);
     person.terminal.wait_for(t, "40 132");

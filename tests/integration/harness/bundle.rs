@@ -166,7 +166,8 @@ impl<'t> Bundle<'t> {
     /// Writes a file into the root file system, with its parents.
     pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.inside(path);
-        fs::create_dir_all(path.parent().expect("it is below the rootfs")).expect("the rootfs can be written to");
+        fs::create_dir_all(path.parent().expect("it is below the rootfs"))
+            .expect("the rootfs can be written to");
         fs::write(&path, content).expect("the rootfs can be written to");
         self
     }
@@ -192,7 +193,8 @@ impl<'t> Bundle<'t> {
     pub fn link(self, target: impl AsRef<Path>, path: &str) -> Self {
         let self_ = self.remove(path);
         let path = self_.inside(path);
-        fs::create_dir_all(path.parent().expect("it is below the rootfs")).expect("the rootfs can be written to");
+        fs::create_dir_all(path.parent().expect("it is below the rootfs"))
+            .expect("the rootfs can be written to");
         symlink(target, path).expect("the rootfs can be written to");
         self_
     }

@@ -175,8 +175,12 @@ impl<'t> Cmd<'t> {
         }
         match self.log {
             Log::Off => {}
-            Log::Json => words.extend(["--log".into(), log.clone().into(), "--log-format".into(), "json".into()]),
-            Log::Text => words.extend(["--log".into(), log.clone().into(), "--log-format".into(), "text".into()]),
+            Log::Json => {
+                words.extend(["--log".into(), log.clone().into(), "--log-format".into(), "json".into()])
+            }
+            Log::Text => {
+                words.extend(["--log".into(), log.clone().into(), "--log-format".into(), "text".into()])
+            }
         }
         words.extend(self.arguments);
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");

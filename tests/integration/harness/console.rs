@@ -56,8 +56,9 @@ impl ConsoleSocket {
         let length;
         {
             let mut slices = [IoSliceMut::new(&mut bytes)];
-            let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
-                .expect("a message is on the console socket");
+            let message =
+                recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+                    .expect("a message is on the console socket");
             length = message.bytes;
             for control in message.cmsgs().expect("the control messages are complete") {
                 if let ControlMessageOwned::ScmRights(received) = control {
@@ -113,7 +114,11 @@ impl Terminal {
     pub fn wait_for(&self, test: &Test, text: &str) {
         let start = Instant::now();
         while !self.text().contains(text) {
-            assert!(start.elapsed() < Duration::from_secs(10), "`{text}` did not appear; there is: {}", self.text());
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "`{text}` did not appear; there is: {}",
+                self.text()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = test;

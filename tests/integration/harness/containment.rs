@@ -30,8 +30,25 @@ const STAGE: &str = "TEU_TESTS_STAGE";
 
 /// Directories of the machine that must refuse a new file.
 const CANARY_DIRS: &[&str] = &[
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/mnt", "/opt", "/root", "/sbin", "/srv", "/sys",
-    "/usr", "/usr/bin", "/usr/sbin", "/var", "/var/lib", "/var/tmp",
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/usr",
+    "/usr/bin",
+    "/usr/sbin",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
 ];
 
 /// Mounts that may be written to, all but the cgroup hierarchies.
@@ -58,7 +75,10 @@ pub fn enter() -> Result<Option<ExitCode>, String> {
 /// On the machine itself: makes the namespaces and starts process 1 in them.
 fn outside() -> Result<ExitCode, String> {
     sys::close_others_on_exec().map_err(|error| format!("close_range: {error}"))?;
-    let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
     unshare(flags).map_err(|errno| format!("unshare: {errno}"))?;
     propagation(MsFlags::MS_PRIVATE)?;
     let status = again("init")?.status().map_err(|error| format!("start again: {error}"))?;

@@ -52,8 +52,10 @@ pub fn after_test(test: &Test) -> Vec<String> {
 /// Looks for anything of any test once all have ended, and removes the work directory.
 pub fn after_all() -> Result<(), String> {
     let prefix = &session().prefix;
-    let mut left: Vec<String> =
-        find_processes(prefix).into_iter().map(|(pid, command)| format!("process {pid}: {command}")).collect();
+    let mut left: Vec<String> = find_processes(prefix)
+        .into_iter()
+        .map(|(pid, command)| format!("process {pid}: {command}"))
+        .collect();
     left.extend(cgroup::find(prefix).iter().map(|dir| format!("cgroup {}", dir.display())));
     left.extend(remove_tree(&session().dir).err());
     if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
@@ -61,7 +63,7 @@ pub fn after_all() -> Result<(), String> {
 
 fn delete_containers(test: &Test) -> Vec<String> {
     let mut problems = Vec::new();
-    for path in entries(test.root()) {
+    for path in containers(test.root()) {
         if !path.is_dir() {
             continue;
         }
@@ -81,7 +83,9 @@ pub fn find_processes(word: &str) -> Vec<(i32, String)> {
 }
 
 fn matches(pid: i32, word: &str) -> Option<(i32, String)> {
-    let file = |name: &str| String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{name}")).ok()?).into_owned().into();
+    let file = |name: &str| {
+        String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{name}")).ok()?).into_owned().into()
+    };
     let file = |name: &str| -> Option<String> { file(name) };
     let stat = file("stat")?;
     // A zombie is its parent's to reap, not something that still runs.
@@ -98,7 +102,7 @@ fn matches(pid: i32, word: &str) -> Option<(i32, String)> {
         || ["cwd", "root", "exe"].iter().any(|link| {
             fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|to| to.to_string_lossy().contains(word))
         });
-    found.then(|| (pid, if command.is_empty() { stat } else { command }))
+    found.then_some((pid, if command.is_empty() { stat } else { command }))
 }
 
 /// All pids of the machine.
@@ -108,12 +112,13 @@ pub fn pids() -> Vec<i32> {
 
 fn find_mounts(word: &str) -> Vec<String> {
     let mounts = mountinfo::of("self").expect("own mountinfo can be read");
-    let in_word = |m: &&mountinfo::Mount| m.point.contains(word) || m.root.contains(word) || m.source.contains(word);
+    let in_word =
+        |m: &&mountinfo::Mount| m.point.contains(word) || m.root.contains(word) || m.source.contains(word);
     mounts.iter().rev().filter(in_word).map(|m| m.point.clone()).collect()
 }
 
 fn find_state(test: &Test) -> Vec<PathBuf> {
-    let mut found = entries(test.root());
+    let mut found = containers(test.root());
     for root in DEFAULT_ROOTS {
         let ours = |path: &PathBuf| path.to_string_lossy().contains(test.token());
         found.extend(entries(Path::new(root)).into_iter().filter(ours));
@@ -154,6 +159,12 @@ fn remove_cgroup(dir: &Path) {
         let _ = fs::remove_dir(dir);
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What is in a state root. No id starts with a dot; under such a name a runtime may keep a cache.
+fn containers(root: &Path) -> Vec<PathBuf> {
+    let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    entries(root).into_iter().filter(|path| !hidden(path)).collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

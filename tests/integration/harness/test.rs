@@ -144,7 +144,6 @@ impl Test {
     }
 }
 
-
 /// Runs one test, then cleans up and looks for what it left.
 ///
 /// `peers` are the runtimes that this test does not apply to.
@@ -152,18 +151,15 @@ pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
     let runtime = &session().runtime;
     if let Some(peer) = peers.iter().find(|p| runtime.is_older(p.runtime, p.below.0, p.below.1)) {
         let (major, minor) = peer.below;
-        return Ok(Completion::ignored_with(format!("{} below {major}.{minor} {}", peer.runtime, peer.reason)));
+        return Ok(Completion::ignored_with(format!(
+            "{} below {major}.{minor} {}",
+            peer.runtime, peer.reason
+        )));
     }
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}x{:03}", session().prefix, COUNT.fetch_add(1, Ordering::Relaxed));
     let dir = session().dir.join(&token);
-    let test = Test {
-        root: dir.join("state"),
-        numbers: Cell::new(0),
-        bundles: Cell::new(0),
-        token,
-        dir,
-    };
+    let test = Test { root: dir.join("state"), numbers: Cell::new(0), bundles: Cell::new(0), token, dir };
     fs::create_dir(&test.dir).map_err(|error| format!("{}: {error}", test.dir.display()))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| (case.run)(&test)));
     let leftovers = leaks::after_test(&test);
@@ -189,9 +185,14 @@ pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
 pub fn report_panics_through_the_test() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
-        let text = info.payload_as_str().unwrap_or("a panic without text");
+        let text = text_of(info.payload());
         LAST_PANIC.set(Some(format!("{place}: {text}")));
     }));
+}
+
+fn text_of(payload: &dyn Any) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
 }
 
 fn describe(payload: Box<dyn Any + Send>) -> String {

@@ -62,7 +62,8 @@ impl View {
                 detach("/sys/fs/cgroup")?;
                 mount_on("tmpfs", "/sys/fs/cgroup", "mode=755")?;
                 for hierarchy in mounts.iter().filter(|m| m.fs == "cgroup") {
-                    fs::create_dir(&hierarchy.point).map_err(|error| format!("{}: {error}", hierarchy.point))?;
+                    fs::create_dir(&hierarchy.point)
+                        .map_err(|error| format!("{}: {error}", hierarchy.point))?;
                     let controllers: Vec<&str> =
                         hierarchy.super_options.iter().map(String::as_str).filter(|o| *o != "rw").collect();
                     mount_on("cgroup", &hierarchy.point, &controllers.join(","))?;
