@@ -163,7 +163,8 @@ fn remove_cgroup(dir: &Path) {
 
 /// What is in a state root. No id starts with a dot; under such a name a runtime may keep a cache.
 fn containers(root: &Path) -> Vec<PathBuf> {
-    let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     entries(root).into_iter().filter(|path| !hidden(path)).collect()
 }
 
