@@ -80,8 +80,8 @@ pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
     Err(Failed(format!("{what}, stdout: {}, stderr: {}", output[0].text(), output[1].text())))
 }
 
-/// A hook is a program that the configuration names, so a missing one is called so.
-const KIND: crate::error::Kind = crate::error::Kind::Program;
+/// Engines take the usual words for a missing file to mean the program of the container.
+const KIND: crate::error::Kind = crate::error::Kind::Hook;
 
 /// In the process of the hook: standard streams, nothing else open, then the program.
 fn become_hook(hook: &Hook, setting: &Setting, streams: [BorrowedFd; 3], report: &OwnedFd) -> ! {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::exit;
 
 use teu::cli::{self, CommandLine, Stopped};
-use teu::error::{Error, Result};
+use teu::error::{Error, Result, one_line};
 use teu::log::{self, Format, Settings};
 use teu::sys::{fd, process, self_exe};
 use teu::{commands, error::Kind};
@@ -76,7 +76,8 @@ fn run(line: CommandLine) -> i32 {
 fn fail(context: &str, error: Error, status: i32) -> ! {
     let text = match context {
         "" => format!("teu: {error}"),
-        context => format!("teu: {context}: {error}"),
+        // The id is as the caller wrote it.
+        context => format!("teu: {}: {error}", one_line(context)),
     };
     log::error(&text);
     eprintln!("{text}");

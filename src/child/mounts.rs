@@ -71,8 +71,10 @@ pub fn mount(
         Kind::Cgroup { parameters } => cgroups::mount(plan, prepared, root, mount, parameters, late),
         Kind::FileSystem { fstype, source, parameters, copy_up: copies, keep_mode } => {
             let special = matches!(fstype.to_bytes(), b"proc" | b"sysfs");
+            // A directory that had to be made gets the mode of the file system.
+            let existed = root.open(&mount.destination, 0).is_ok();
             let target = target(root, mount, true, special)?;
-            let mode = if *keep_mode { Some(existing_mode(&target)?) } else { None };
+            let mode = if *keep_mode && existed { Some(existing_mode(&target)?) } else { None };
             let made = file_system(fstype, source, parameters, mode, attributes_of(mount))?;
             finish(prepared, index, made.as_fd(), mount)?;
             if *copies {

@@ -13,6 +13,8 @@ use crate::sys::path::{self, Stat, resolve};
 /// How many links may be followed in one path, as the kernel counts.
 const MOST_LINKS: usize = 40;
 
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
 /// The root of the container.
 pub struct Root {
     /// O_PATH or mount descriptor of the root directory.
@@ -130,7 +132,11 @@ impl Root {
             };
             if stat.is_symlink() {
                 links += 1;
-                if links > MOST_LINKS {
+                // The text of a magic link is no path to follow; `self` and `thread-self` are ordinary links.
+                let plain = matches!(name.as_slice(), b"self" | b"thread-self");
+                let magic =
+                    !plain && path::file_system(directory.as_fd()).call(Call::Statfs)? == PROC_SUPER_MAGIC;
+                if magic || links > MOST_LINKS {
                     return Err(Failure::of(Call::Openat, Errno::ELOOP).with(path.to_bytes()));
                 }
                 let link =

@@ -91,6 +91,12 @@ fn linux_section(linux: &mut Map<String, Value>, warnings: &mut Vec<Warning>) ->
             }
         }
     }
+    // The crate reads a rule without "allow" as one that denies.
+    if let Some(Value::Array(rules)) = linux.get("resources").and_then(|r| r.get("devices")) {
+        for (index, rule) in rules.iter().enumerate().filter_map(|(i, r)| Some((i, r.as_object()?))) {
+            require(rule, &["allow"], &format!("/linux/resources/devices/{index}"))?;
+        }
+    }
     if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
         // The crate reads a missing limit as 0, which would mean "no process at all".
         if resources.get("pids").is_some_and(|pids| pids.is_object() && pids.get("limit").is_none()) {

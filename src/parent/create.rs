@@ -146,6 +146,14 @@ fn steps<'a>(
         });
     }
     talk.go()?;
+    if options.gated {
+        // The child stops dying with its parent and then closes the socket; ending before that would kill it.
+        match receive(ours.as_fd()) {
+            Ok(None) => {}
+            Ok(Some((FromChild::Failure(failure), _))) => return Err(failure::error(plan, &failure)),
+            _ => return Err(died()),
+        }
+    }
     *kept.borrow_mut() = Some(record);
     let cgroup = prepared.cgroup.take().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
     Ok((init, ours, cgroup))

@@ -9,11 +9,30 @@ use super::Result;
 
 /// Sets every signal to its default and empties the mask.
 ///
-/// Ignored signals survive execve(2), and the start-up code of Rust ignores SIGPIPE.
+/// Ignored signals survive execve(2), and the start-up code of Rust ignores SIGPIPE. The C library does not let two
+/// signals of its own be changed, which a caller may have left ignored all the same, so this is the raw call.
 pub fn reset_all() {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Action {
+        handler: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = Action::default();
     for number in 1..=64 {
-        // SAFETY: SIG_DFL is always a valid disposition; the numbers that cannot be changed give an error.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: an all-zero action is SIG_DFL without flags; it lives through the call and the old one is not
+        // asked for. Signals that cannot be changed give an error, which is as good.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                &raw const default,
+                std::ptr::null::<Action>(),
+                size_of::<u64>(),
+            )
+        };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
