@@ -166,6 +166,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("a device filter needs CAP_SYS_ADMIN", "everything before it needs the same capability"),
     ("mount cgroup2 on /sys/fs/cgroup", "needs a machine without cgroups"),
     ("the parent cgroup has no real-time budget", "the machine's kernel has no real-time groups"),
+    ("unable to set memory limit to", "only an update can shrink a limit below what is used"),
     ("{} or a cgroup above it is frozen", "covered by the unit tests of the cgroups, which may freeze one"),
 ];
 
