@@ -147,7 +147,11 @@ fn programs_for_engine_profiles_agree_with_libseccomp() {
         .into_iter()
         .flat_map(|first| ENGINE_ARGUMENTS.map(|third| [first, 0, third, 0, 0, 0]))
         .collect();
-    for text in [include_str!("../testdata/docker-28.json"), include_str!("../testdata/podman-4.3.json")] {
+    for text in [
+        include_str!("../testdata/docker-28.json"),
+        include_str!("../testdata/containerd-2.1.json"),
+        include_str!("../testdata/podman-4.3.json"),
+    ] {
         let section: Value = serde_json::from_str(text).expect("a JSON file");
         assert!(check_against_library(&section, &arguments) > 250_000);
     }
