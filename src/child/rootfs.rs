@@ -11,7 +11,7 @@ use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{
     Change, detach_here, mount_setattr, move_here_onto_root, move_mount, open_tree_clone, pivot_root_here,
 };
-use crate::sys::path;
+use crate::sys::path::{self, resolve};
 
 use super::root::Root;
 
@@ -118,8 +118,13 @@ pub fn enter_cwd(cwd: &OwnedFd) -> Result<bool, Failure> {
     }
 }
 
-/// Enters it as the user of the container.
-pub fn enter_cwd_again(cwd: &OwnedFd) -> Result<(), Failure> {
+/// Enters it as the user of the container, after the change of root and of identity.
+pub fn enter_cwd_again(plan: &Plan) -> Result<(), Failure> {
+    let here =
+        path::openat2(path::cwd_fd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0).call(Call::Openat)?;
+    let rules = resolve::IN_ROOT | resolve::NO_MAGICLINKS;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let cwd = path::openat2(here.as_fd(), &plan.process.cwd, flags, 0, rules).call(Call::Openat)?;
     path::fchdir(cwd.as_fd()).call(Call::Chdir)
 }
 

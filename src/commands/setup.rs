@@ -11,6 +11,7 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parent::prepare::{Inputs, Passed};
+use crate::plan::security::Placement;
 use crate::plan::{self, Plan, Request};
 use crate::state::{HookLists, Root};
 
@@ -102,11 +103,25 @@ fn filter(plan: &Plan, root: &Root) -> Result<Option<Program>> {
     if !plan.identity.no_new_privileges {
         needed.push("capset");
     }
+    if seccomp.placement == Placement::BeforeCreated {
+        // The hand-over of the listener and the wait for start come after the filter.
+        needed.extend([
+            "sendmsg",
+            "recvmsg",
+            "write",
+            "close",
+            "prctl",
+            "close_range",
+            "accept4",
+            "dup3",
+            "exit_group",
+        ]);
+    }
     let refused = program.refuses(&needed);
     if let Some(name) = refused.first() {
         return Err(Error::config(
             "/linux/seccomp",
-            format!("the profile forbids {name}, which the start needs"),
+            format!("the profile does not allow {name}, which the start needs"),
         )
         .hint("allow it; with noNewPrivileges only execve is needed"));
     }

@@ -36,6 +36,10 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
     };
+    // Written first, so that a start that is killed does not leave a running container that seems created.
+    let mut record = container.record.clone();
+    record.own.starting = true;
+    container.directory.save(&record)?;
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
     let outcome = executed(gate.as_fd());
     container.directory.remove_gate()?;

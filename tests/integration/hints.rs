@@ -124,6 +124,10 @@ fn hints_about_the_state(t: &Test) {
         t.cmd(["run", "--bundle", "/nope", "x"]).run(),
         "a bundle is a directory with a config.json; --bundle",
     );
+    let damaged = t.bundle().args(["sleep", "100"]).create();
+    fs::write(t.root().join(&damaged.id).join("state.json"), "{").unwrap();
+    hinted(damaged.call("delete", &[]), "`teu delete --force` kills");
+    damaged.delete_force();
     let empty = t.make_dir("empty");
     hinted(t.cmd(["run", "--bundle", &empty.to_string_lossy(), "x"]).run(), "`teu spec` writes one");
     let open = t.make_dir("open");

@@ -23,6 +23,7 @@ mod debian;
 mod delete;
 mod engines;
 mod fds;
+mod guards;
 mod hints;
 mod hooks;
 mod hostile;
@@ -55,6 +56,7 @@ const SUITES: &[&[Case]] = &[
     list::CASES,
     run::CASES,
     cli::CASES,
+    guards::CASES,
     hints::CASES,
     hooks::CASES,
     process::CASES,
