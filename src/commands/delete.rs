@@ -145,6 +145,11 @@ fn end(init: &Child, container: &Container) -> Result<()> {
     if cgroup.is_frozen().unwrap_or(false) {
         cgroup.thaw()?;
     }
+    wait_for_end(init)
+}
+
+/// Waits until the init process has ended.
+pub fn wait_for_end(init: &Child) -> Result<()> {
     let mut waiting = [PollFd::new(init.pidfd.as_fd(), PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     loop {

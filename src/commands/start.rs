@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::delete::destroy;
+use super::delete::{destroy, wait_for_end};
 use super::open_root;
 use crate::cli::Global;
 use crate::config;
@@ -42,6 +42,10 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
     container.directory.save(&record)?;
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
     let outcome = executed(gate.as_fd());
+    if let (Outcome::Failed(_) | Outcome::Gone, Some(init)) = (&outcome, &container.init) {
+        // It is on its way out; whoever reads the error must not find it running.
+        wait_for_end(init)?;
+    }
     container.directory.remove_gate()?;
     match outcome {
         Outcome::Executed => {}
