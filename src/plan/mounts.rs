@@ -2,6 +2,8 @@
 //!
 //! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
 
+mod options;
+
 use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
@@ -10,6 +12,8 @@ use super::namespaces::{IdMap, IdRange, Namespaces, User, flag};
 use super::{Request, c_string, item};
 use crate::config::Warning;
 use crate::error::{Error, Result};
+pub use options::option_names;
+use options::{Options, read_options};
 
 /// Attribute bits, as mount_setattr(2) takes them.
 pub mod attr {
@@ -171,159 +175,6 @@ impl Mount {
     pub fn is_bind(&self) -> bool {
         matches!(self.kind, Kind::Bind { .. })
     }
-}
-
-/// What an option word does.
-#[derive(Clone, Copy)]
-enum Effect {
-    Nothing,
-    Bind(bool),
-    Remount,
-    Set(u64),
-    Clear(u64),
-    Atime(u64),
-    SetBelow(u64),
-    ClearBelow(u64),
-    AtimeBelow(u64),
-    Propagation(u64, bool),
-    /// A flag of the superblock: set by this parameter.
-    Superblock(&'static str),
-    /// The opposite, which is the default.
-    NotSuperblock(&'static str),
-    CopyUp,
-    CopySymlink,
-    SourceNoFollow,
-    DestNoFollow,
-    IdMap(bool),
-}
-
-/// Every word that is not left to the file system. `features` prints the first column.
-const OPTIONS: [(&str, Effect); 65] = {
-    use Effect::*;
-    use attr::*;
-    use propagation::*;
-    [
-        ("async", NotSuperblock("sync")),
-        ("atime", Atime(0)),
-        ("bind", Bind(false)),
-        ("copy-symlink", CopySymlink),
-        ("defaults", Nothing),
-        ("dest-nofollow", DestNoFollow),
-        ("dev", Clear(NODEV)),
-        ("diratime", Clear(NODIRATIME)),
-        ("dirsync", Superblock("dirsync")),
-        ("exec", Clear(NOEXEC)),
-        ("idmap", IdMap(false)),
-        ("iversion", Nothing), // file systems decide by themselves since Linux 4.16
-        ("lazytime", Superblock("lazytime")),
-        ("loud", Nothing),
-        ("mand", Nothing), // has no effect since Linux 5.15
-        ("noatime", Atime(NOATIME)),
-        ("nodev", Set(NODEV)),
-        ("nodiratime", Set(NODIRATIME)),
-        ("noexec", Set(NOEXEC)),
-        ("noiversion", Nothing),
-        ("nolazytime", NotSuperblock("lazytime")),
-        ("nomand", Nothing),
-        ("norelatime", Atime(0)),
-        ("nostrictatime", Atime(0)),
-        ("nosuid", Set(NOSUID)),
-        ("nosymfollow", Set(NOSYMFOLLOW)),
-        ("private", Propagation(PRIVATE, false)),
-        ("ratime", AtimeBelow(0)),
-        ("rbind", Bind(true)),
-        ("rdev", ClearBelow(NODEV)),
-        ("rdiratime", ClearBelow(NODIRATIME)),
-        ("relatime", Atime(0)),
-        ("remount", Remount),
-        ("rexec", ClearBelow(NOEXEC)),
-        ("ridmap", IdMap(true)),
-        ("rnoatime", AtimeBelow(NOATIME)),
-        ("rnodev", SetBelow(NODEV)),
-        ("rnodiratime", SetBelow(NODIRATIME)),
-        ("rnoexec", SetBelow(NOEXEC)),
-        ("rnorelatime", AtimeBelow(0)),
-        ("rnostrictatime", AtimeBelow(0)),
-        ("rnosuid", SetBelow(NOSUID)),
-        ("rnosymfollow", SetBelow(NOSYMFOLLOW)),
-        ("ro", Set(RDONLY)),
-        ("rprivate", Propagation(PRIVATE, true)),
-        ("rrelatime", AtimeBelow(0)),
-        ("rro", SetBelow(RDONLY)),
-        ("rrw", ClearBelow(RDONLY)),
-        ("rshared", Propagation(SHARED, true)),
-        ("rslave", Propagation(SLAVE, true)),
-        ("rstrictatime", AtimeBelow(STRICTATIME)),
-        ("rsuid", ClearBelow(NOSUID)),
-        ("rsymfollow", ClearBelow(NOSYMFOLLOW)),
-        ("runbindable", Propagation(UNBINDABLE, true)),
-        ("rw", Clear(RDONLY)),
-        ("shared", Propagation(SHARED, false)),
-        ("silent", Nothing),
-        ("slave", Propagation(SLAVE, false)),
-        ("src-nofollow", SourceNoFollow),
-        ("strictatime", Atime(STRICTATIME)),
-        ("suid", Clear(NOSUID)),
-        ("symfollow", Clear(NOSYMFOLLOW)),
-        ("sync", Superblock("sync")),
-        ("tmpcopyup", CopyUp),
-        ("unbindable", Propagation(UNBINDABLE, false)),
-    ]
-};
-
-/// The option words that `features` lists, sorted.
-pub fn option_names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|(name, _)| *name)
-}
-
-/// Everything that the options of one mount say.
-#[derive(Default)]
-struct Options {
-    bind: Option<bool>,
-    remount: bool,
-    attributes: Attributes,
-    recursive: Attributes,
-    propagation: Vec<(u64, bool)>,
-    superblock: Vec<&'static str>,
-    data: Vec<(usize, String)>,
-    copy_up: Option<usize>,
-    copy_symlink: Option<usize>,
-    source_no_follow: Option<usize>,
-    dest_no_follow: Option<usize>,
-    id_map: Option<bool>,
-}
-
-fn read_options(words: &[String]) -> Options {
-    let mut all = Options::default();
-    for (index, word) in words.iter().enumerate() {
-        let Some((_, effect)) = OPTIONS.iter().find(|(name, _)| name == word) else {
-            all.data.push((index, word.clone()));
-            continue;
-        };
-        match *effect {
-            Effect::Nothing => {}
-            Effect::Bind(recursive) => all.bind = Some(recursive || all.bind == Some(true)),
-            Effect::Remount => all.remount = true,
-            Effect::Set(bits) => all.attributes.set(bits),
-            Effect::Clear(bits) => all.attributes.clear(bits),
-            Effect::Atime(value) => all.attributes.atime(value),
-            Effect::SetBelow(bits) => all.recursive.set(bits),
-            Effect::ClearBelow(bits) => all.recursive.clear(bits),
-            Effect::AtimeBelow(value) => all.recursive.atime(value),
-            Effect::Propagation(bits, recursive) => all.propagation.push((bits, recursive)),
-            Effect::Superblock(name) => {
-                all.superblock.retain(|set| *set != name);
-                all.superblock.push(name);
-            }
-            Effect::NotSuperblock(name) => all.superblock.retain(|set| *set != name),
-            Effect::CopyUp => all.copy_up = Some(index),
-            Effect::CopySymlink => all.copy_symlink = Some(index),
-            Effect::SourceNoFollow => all.source_no_follow = Some(index),
-            Effect::DestNoFollow => all.dest_no_follow = Some(index),
-            Effect::IdMap(recursive) => all.id_map = Some(recursive),
-        }
-    }
-    all
 }
 
 /// Plans `mounts`.
