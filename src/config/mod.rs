@@ -5,6 +5,7 @@
 //! No kernel constant, no fact of the host and no default that the specification does not give lives here.
 #![forbid(unsafe_code)]
 
+mod exact;
 pub mod process;
 mod repair;
 mod strict;
@@ -102,7 +103,7 @@ pub fn load(bytes: &[u8]) -> Result<Config> {
 
 /// Gives a JSON value its type; errors carry the pointer, below `base`, of the value that does not fit.
 pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(exact::Exact(value)).map_err(|error| {
         let pointer = strict::pointer(base, error.path());
         Error::config(pointer, error.into_inner().to_string())
     })
