@@ -4,6 +4,7 @@
 //! and another to us. Duplicates are therefore refused, and keys that differ from a known one only in case are
 //! reported.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -105,16 +106,18 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Value, A::Error> {
         let mut object = Map::new();
-        let mut nulls: Vec<String> = Vec::new();
+        let mut nulls: BTreeSet<String> = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if object.contains_key(&key) || nulls.contains(&key) {
                 return Err(A::Error::custom(format!("duplicate key \"{key}\"")));
             }
-            if object.len() >= MOST_ELEMENTS {
+            if object.len() + nulls.len() >= MOST_ELEMENTS {
                 return Err(A::Error::custom(format!("an object has more than {MOST_ELEMENTS} members")));
             }
             match members.next_value_seed(StrictVisitor)? {
-                Value::Null => nulls.push(key),
+                Value::Null => {
+                    nulls.insert(key);
+                }
                 value => {
                     object.insert(key, value);
                 }
