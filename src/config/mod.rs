@@ -7,6 +7,7 @@
 
 mod exact;
 pub mod process;
+mod properties;
 mod repair;
 mod strict;
 
@@ -95,7 +96,7 @@ pub fn read(bundle: &Path) -> Result<Vec<u8>> {
 pub fn load(bytes: &[u8]) -> Result<Config> {
     let mut document = strict::parse(bytes)?;
     let mut warnings = Vec::new();
-    strict::warn_of_misspelled_keys(&document, &mut warnings);
+    properties::warn_of_misspelled(&document, &mut warnings);
     let repaired = repair::repair(&mut document, &mut warnings)?;
     let spec = typed(document, "")?;
     Ok(Config { spec, process: repaired.process, seccomp: repaired.seccomp, warnings })
@@ -115,6 +116,7 @@ pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result
 pub fn load_process(bytes: &[u8]) -> Result<(oci_spec::runtime::Process, process::Extras, Vec<Warning>)> {
     let mut document = strict::parse(bytes)?;
     let mut warnings = Vec::new();
+    properties::warn_of_misspelled(&document, &mut warnings);
     let extras = repair::process(&mut document, "", &mut warnings)?;
     Ok((typed(document, "")?, extras, warnings))
 }
