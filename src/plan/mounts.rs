@@ -8,7 +8,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
 
-use super::namespaces::{IdMap, IdRange, Namespaces, User, flag};
+use super::namespaces::{IdMap, Namespaces, User, flag, id_map};
 use super::{Request, c_string, item};
 use crate::config::Warning;
 use crate::error::{Error, Result};
@@ -73,6 +73,19 @@ impl Attributes {
     fn atime(&mut self, value: u64) {
         self.set = self.set & !attr::ATIME | value;
         self.clear |= attr::ATIME;
+    }
+
+    /// Takes an access time value back: relatime, which is the default, unless another one was asked for.
+    fn not_atime(&mut self, value: u64) {
+        if self.clear & attr::ATIME == 0 || self.set & attr::ATIME == value {
+            self.atime(0);
+        }
+    }
+
+    /// This change and then another one, as one.
+    fn then(self, later: Attributes) -> Attributes {
+        let set = self.set & !later.clear | later.set;
+        Attributes { set, clear: (self.clear | later.clear) & !(set & !attr::ATIME) }
     }
 
     /// True when nothing is to be changed.
@@ -234,12 +247,7 @@ fn one(
         }
     }
     if options.remount {
-        if let Some((index, word)) = options.data.first() {
-            return Err(Error::config(
-                option_at(*index),
-                format!("\"{word}\" cannot be changed by a remount"),
-            ));
-        }
+        refuse_in_remount(&options, made.id_mapping.is_some(), &at)?;
         return Ok(made);
     }
     match fstype {
@@ -262,7 +270,10 @@ fn one(
         return Err(Error::config(option_at(index), "\"tmpcopyup\" is only for tmpfs"));
     }
     let parameters = parameters(&options, &at, fstype)?;
-    made.late_read_only = fstype == "tmpfs" && options.attributes.set & attr::RDONLY != 0;
+    // Nothing is below a new file system yet, and the recursive options come last.
+    made.attributes = options.attributes.then(options.recursive);
+    made.recursive = Attributes::default();
+    made.late_read_only = fstype == "tmpfs" && made.attributes.set & attr::RDONLY != 0;
     let source = mount.source().as_ref().map_or(fstype.to_owned(), |s| s.to_string_lossy().into_owned());
     made.kind = match fstype {
         "cgroup" => Kind::Cgroup { parameters },
@@ -279,6 +290,29 @@ fn one(
         warnings.push(Warning::new(at, "mqueue needs an ipc namespace of its own in a user namespace"));
     }
     Ok(made)
+}
+
+/// A remount changes attributes of the mount and nothing else: what belongs to the file system might be the host's.
+fn refuse_in_remount(options: &Options, has_id_mapping: bool, at: &str) -> Result<()> {
+    let refused = |index: usize, word: &str| {
+        Err(Error::config(
+            format!("{at}/options/{index}"),
+            format!("\"{word}\" cannot be changed by a remount"),
+        ))
+    };
+    if let Some((index, word)) = options.data.first() {
+        return refused(*index, word);
+    }
+    if let Some((index, word)) = options.superblock.first() {
+        return refused(*index, word);
+    }
+    if let Some(index) = options.copy_up {
+        return refused(index, "tmpcopyup");
+    }
+    if has_id_mapping {
+        return Err(Error::config(at, "the ids of a mount cannot be mapped by a remount"));
+    }
+    Ok(())
 }
 
 fn is_mode(parameter: &Parameter) -> bool {
@@ -298,9 +332,9 @@ fn bind(
             format!("\"{word}\" is an option of a file system and cannot be given for a bind mount"),
         ));
     }
-    if let Some(name) = options.superblock.first() {
+    if let Some((index, name)) = options.superblock.first() {
         return Err(Error::config(
-            format!("{at}/options"),
+            format!("{at}/options/{index}"),
             format!("\"{name}\" would change the mounted file system for the whole host"),
         ));
     }
@@ -337,7 +371,7 @@ fn parameters(options: &Options, at: &str, fstype: &str) -> Result<Vec<Parameter
     if !virtual_fs && options.attributes.set & attr::RDONLY != 0 {
         all.push(Parameter::Flag(c"ro".to_owned()));
     }
-    for name in &options.superblock {
+    for (_, name) in &options.superblock {
         all.push(Parameter::Flag(c_string(name, at)?));
     }
     for (index, word) in &options.data {
@@ -364,15 +398,11 @@ fn id_mapping(
     at: &str,
 ) -> Result<Option<(IdMapping, bool)>> {
     let recursive = options.id_map == Some(true);
-    let ranges = |list: &[LinuxIdMapping]| {
-        IdMap(
-            list.iter()
-                .map(|m| IdRange { inside: m.container_id(), outside: m.host_id(), count: m.size() })
-                .collect(),
-        )
+    let map = |list: &Option<Vec<LinuxIdMapping>>, member: &str| {
+        let list = list.as_deref().filter(|list| !list.is_empty());
+        list.map(|list| id_map(Some(list), &format!("{at}/{member}"))).transpose()
     };
-    let some = |list: &Option<Vec<LinuxIdMapping>>| list.as_deref().filter(|l| !l.is_empty()).map(ranges);
-    match (some(mount.uid_mappings()), some(mount.gid_mappings())) {
+    match (map(mount.uid_mappings(), "uidMappings")?, map(mount.gid_mappings(), "gidMappings")?) {
         (Some(uids), Some(gids)) => Ok(Some((IdMapping::Own { uids, gids }, recursive))),
         (Some(_), None) => {
             Err(Error::config(format!("{at}/gidMappings"), "uidMappings and gidMappings go together"))
@@ -389,7 +419,7 @@ fn id_mapping(
     }
 }
 
-/// The path without leading slash, `.` and empty components. `..` is left to the resolution in the root.
+/// The path without leading slash, see [`normalize`]. Links are resolved in the root, when it is mounted.
 fn destination(shown: &str, pointer: &str, warnings: &mut Vec<Warning>) -> Result<CString> {
     if shown.is_empty() {
         return Err(Error::config(pointer, "the destination of a mount must not be empty"));

@@ -11,9 +11,11 @@ enum Effect {
     Set(u64),
     Clear(u64),
     Atime(u64),
+    NotAtime(u64),
     SetBelow(u64),
     ClearBelow(u64),
     AtimeBelow(u64),
+    NotAtimeBelow(u64),
     Propagation(u64, bool),
     /// A flag of the superblock: set by this parameter.
     Superblock(&'static str),
@@ -33,7 +35,7 @@ const OPTIONS: [(&str, Effect); 65] = {
     use propagation::*;
     [
         ("async", NotSuperblock("sync")),
-        ("atime", Atime(0)),
+        ("atime", NotAtime(NOATIME)),
         ("bind", Bind(false)),
         ("copy-symlink", CopySymlink),
         ("defaults", Nothing),
@@ -54,12 +56,12 @@ const OPTIONS: [(&str, Effect); 65] = {
         ("noiversion", Nothing),
         ("nolazytime", NotSuperblock("lazytime")),
         ("nomand", Nothing),
-        ("norelatime", Atime(0)),
-        ("nostrictatime", Atime(0)),
+        ("norelatime", NotAtime(0)),
+        ("nostrictatime", NotAtime(STRICTATIME)),
         ("nosuid", Set(NOSUID)),
         ("nosymfollow", Set(NOSYMFOLLOW)),
         ("private", Propagation(PRIVATE, false)),
-        ("ratime", AtimeBelow(0)),
+        ("ratime", NotAtimeBelow(NOATIME)),
         ("rbind", Bind(true)),
         ("rdev", ClearBelow(NODEV)),
         ("rdiratime", ClearBelow(NODIRATIME)),
@@ -71,8 +73,8 @@ const OPTIONS: [(&str, Effect); 65] = {
         ("rnodev", SetBelow(NODEV)),
         ("rnodiratime", SetBelow(NODIRATIME)),
         ("rnoexec", SetBelow(NOEXEC)),
-        ("rnorelatime", AtimeBelow(0)),
-        ("rnostrictatime", AtimeBelow(0)),
+        ("rnorelatime", NotAtimeBelow(0)),
+        ("rnostrictatime", NotAtimeBelow(STRICTATIME)),
         ("rnosuid", SetBelow(NOSUID)),
         ("rnosymfollow", SetBelow(NOSYMFOLLOW)),
         ("ro", Set(RDONLY)),
@@ -113,7 +115,7 @@ pub struct Options {
     pub attributes: Attributes,
     pub recursive: Attributes,
     pub propagation: Vec<(u64, bool)>,
-    pub superblock: Vec<&'static str>,
+    pub superblock: Vec<(usize, &'static str)>,
     pub data: Vec<(usize, String)>,
     pub copy_up: Option<usize>,
     pub copy_symlink: Option<usize>,
@@ -137,15 +139,17 @@ pub fn read_options(words: &[String]) -> Options {
             Effect::Set(bits) => all.attributes.set(bits),
             Effect::Clear(bits) => all.attributes.clear(bits),
             Effect::Atime(value) => all.attributes.atime(value),
+            Effect::NotAtime(value) => all.attributes.not_atime(value),
             Effect::SetBelow(bits) => all.recursive.set(bits),
             Effect::ClearBelow(bits) => all.recursive.clear(bits),
             Effect::AtimeBelow(value) => all.recursive.atime(value),
+            Effect::NotAtimeBelow(value) => all.recursive.not_atime(value),
             Effect::Propagation(bits, recursive) => all.propagation.push((bits, recursive)),
             Effect::Superblock(name) => {
-                all.superblock.retain(|set| *set != name);
-                all.superblock.push(name);
+                all.superblock.retain(|(_, set)| *set != name);
+                all.superblock.push((index, name));
             }
-            Effect::NotSuperblock(name) => all.superblock.retain(|set| *set != name),
+            Effect::NotSuperblock(name) => all.superblock.retain(|(_, set)| *set != name),
             Effect::CopyUp => all.copy_up = Some(index),
             Effect::CopySymlink => all.copy_symlink = Some(index),
             Effect::SourceNoFollow => all.source_no_follow = Some(index),
