@@ -111,7 +111,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         return Err(Error::config("/process", "process property must be set")
             .hint("a container without a process cannot be started"));
     };
-    let rootfs = rootfs::plan(spec, request, &namespaces, &mut warnings)?;
+    let rootfs = rootfs::plan(spec, request, &namespaces)?;
     let mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
     let devices = devices::plan(linux, process, &mounts, &namespaces)?;
     let planned_process = process::plan(process, &config.process, request)?;
