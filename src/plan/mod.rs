@@ -128,7 +128,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         device_nodes: &nodes,
     })?;
     warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
-    let security = security::plan(config, process, host)?;
+    let security = security::plan(config, process, host, &mut warnings)?;
     refuse_unsupported(linux)?;
     Ok(Plan {
         id: request.id.clone(),

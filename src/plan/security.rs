@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, Proces
 use teu_seccomp::Policy;
 
 use super::c_string;
-use crate::config::Config;
+use crate::config::{Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -60,7 +60,12 @@ pub struct Security {
 }
 
 /// Plans the section.
-pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security> {
+pub fn plan(
+    config: &Config,
+    process: &Process,
+    host: &Host,
+    warnings: &mut Vec<Warning>,
+) -> Result<Security> {
     let linux = config.spec.linux().as_ref();
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let seccomp = config.seccomp.as_ref().map(|policy| {
@@ -87,11 +92,15 @@ pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security>
             "AppArmor",
         )?,
         selinux: label(process.selinux_label().as_deref(), "/process/selinuxLabel", host.selinux, "SELinux")?,
-        mount_label: linux
-            .and_then(|l| l.mount_label().as_deref())
-            .filter(|l| !l.is_empty() && host.selinux)
-            .map(|l| c_string(l, "/linux/mountLabel"))
-            .transpose()?,
+        mount_label: match linux.and_then(|l| l.mount_label().as_deref()).filter(|l| !l.is_empty()) {
+            Some(label) if host.selinux => Some(c_string(label, "/linux/mountLabel")?),
+            Some(_) => {
+                warnings
+                    .push(Warning::new("/linux/mountLabel", "SELinux is not enabled on this host, ignored"));
+                None
+            }
+            None => None,
+        },
         personality: linux.map(personality).transpose()?.flatten(),
         memory_policy: linux.and_then(|l| l.memory_policy().as_ref()).map(memory_policy).transpose()?,
     })
