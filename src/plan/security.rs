@@ -184,6 +184,23 @@ fn memory_policy(asked: &LinuxMemoryPolicy) -> Result<MemoryPolicy> {
     }
 }
 
+/// The policy in the words of the configuration.
+pub fn memory_policy_words(policy: &MemoryPolicy) -> String {
+    let flags = FLAGS.iter().filter(|(_, bit)| policy.mode & bit != 0);
+    let number = FLAGS.iter().fold(policy.mode, |mode, (_, bit)| mode & !bit);
+    let mut words: Vec<String> =
+        MODES.iter().filter(|(_, mode, _)| *mode == number).map(|(name, ..)| (*name).to_owned()).collect();
+    words.extend(flags.map(|(name, _)| (*name).to_owned()));
+    let nodes: Vec<String> = (0..policy.nodes.len() * 64)
+        .filter(|node| policy.nodes[node / 64] & 1 << (node % 64) != 0)
+        .map(|node| node.to_string())
+        .collect();
+    if !nodes.is_empty() {
+        words.push(format!("nodes {}", nodes.join(" ")));
+    }
+    words.join(", ")
+}
+
 /// A list such as `0-3,7` as a bit mask; blanks and empty elements are tolerated.
 pub fn bit_mask(text: &str, at: &str) -> Result<Vec<u64>> {
     const LARGEST: usize = 65_535;
