@@ -21,6 +21,8 @@ pub mod rootfs;
 pub mod security;
 pub mod show;
 pub mod sysctl;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod uts;
 
 use std::collections::BTreeMap;
