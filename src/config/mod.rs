@@ -10,6 +10,8 @@ pub mod process;
 mod properties;
 mod repair;
 mod strict;
+#[cfg(test)]
+mod tests;
 
 pub use strict::push_key;
 
