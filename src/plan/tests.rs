@@ -15,6 +15,8 @@
 mod diff;
 mod engines;
 pub(crate) mod facts;
+mod mounts;
+mod namespaces;
 
 use std::collections::BTreeSet;
 use std::fs;
