@@ -16,6 +16,7 @@ mod diff;
 mod engines;
 pub(crate) mod facts;
 mod mounts;
+mod mutated;
 mod namespaces;
 
 use std::collections::BTreeSet;
