@@ -22,7 +22,7 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod update;
+pub mod update;
 mod view;
 
 use std::collections::BTreeMap;
