@@ -12,6 +12,7 @@ mod device_tests;
 pub mod devices;
 mod dir;
 mod exec;
+mod freeze_safely;
 mod layout;
 mod oom;
 mod process;
