@@ -9,7 +9,7 @@ pub mod process;
 mod repair;
 mod strict;
 
-pub use strict::push_key;
+pub use strict::{first_value, push_key};
 
 use std::path::Path;
 
