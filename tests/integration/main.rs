@@ -22,23 +22,28 @@ mod create;
 mod debian;
 mod delete;
 mod engines;
+mod events;
 mod fds;
 mod hooks;
 mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod migrate;
 mod mounts;
 mod namespaces;
 mod own_binary;
+mod pause;
 mod peers;
 mod process;
+mod ps;
 mod rootfs;
 mod run;
 mod seccomp;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::process::ExitCode;
 
@@ -52,6 +57,11 @@ const SUITES: &[&[Case]] = &[
     kill::CASES,
     delete::CASES,
     list::CASES,
+    ps::CASES,
+    pause::CASES,
+    update::CASES,
+    events::CASES,
+    migrate::CASES,
     run::CASES,
     cli::CASES,
     hooks::CASES,
