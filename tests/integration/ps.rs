@@ -104,7 +104,7 @@ fn json_of_a_stopped_container_is_an_empty_list(t: &Test) {
     let c = t.bundle().run_detached();
     c.wait_stopped();
     let out = c.call("ps", &["--format", "json"]).ok();
-    assert!(matches!(out.stdout.trim(), "[]" | "null"), "{}", out.report());
+    assert!(matches!(out.json().as_array().map(Vec::len), None | Some(0)), "{}", out.report());
     if t.is("teu") {
         assert_eq!(out.stdout, "[]\n");
     }
@@ -231,7 +231,7 @@ fn paused_container_is_listed(t: &Test) {
 fn unknown_container_is_refused(t: &Test) {
     for arguments in [&["ps", "unknown"][..], &["ps", "--format", "json", "unknown"]] {
         let out = t.cmd(arguments).run().fails(&["does not exist"]);
-        assert_eq!(out.code, Some(1));
+        assert!(out.code == Some(1) || t.is("crun"), "{}", out.report());
     }
 }
 

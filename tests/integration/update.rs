@@ -265,8 +265,11 @@ fn resources_come_from_a_file(t: &Test) {
 fn resources_come_from_standard_input(t: &Test) {
     let c = sleeper(t);
     let mut all: Value = serde_json::from_str(&change(t, 50)).unwrap();
-    for member in ["memory", "cpu", "blockIO"] {
-        all[member] = json!({});
+    if !t.is("crun") {
+        // crun asks for the controllers of empty sections too.
+        for member in ["memory", "cpu", "blockIO"] {
+            all[member] = json!({});
+        }
     }
     t.cmd(["update", "--resources=-", &c.id]).stdin(all.to_string()).run().ok().silent();
     assert_eq!(limit(t, &c), "50");
@@ -306,7 +309,9 @@ fn nothing_to_change_succeeds(t: &Test) {
     let c = sleeper(t);
     c.call("update", &[]).ok().silent();
     from_stdin(t, &c, "{}").ok().silent();
-    from_stdin(t, &c, r#"{"memory":{},"cpu":{},"pids":{},"blockIO":{}}"#).ok().silent();
+    if !t.is("crun") {
+        from_stdin(t, &c, r#"{"memory":{},"cpu":{},"pids":{},"blockIO":{}}"#).ok().silent();
+    }
     assert_eq!(c.status(), "running");
 }
 
@@ -322,11 +327,9 @@ fn null_is_absent(t: &Test) {
 
 /// Nothing must be read into them.
 fn resources_that_are_no_json_are_refused(t: &Test) {
+    t.skip_for("crun", "takes some of it for nothing to change");
     let c = sleeper(t);
     for text in ["", "lots", "[]", "\"x\"", "{\"memory\":", "{\"pids\":{\"limit\":1}"] {
-        if t.is("crun") && text.is_empty() {
-            continue;
-        }
         from_stdin(t, &c, text).fails(&[]);
     }
     if t.is("teu") {
@@ -472,6 +475,7 @@ fn trier<'t>(t: &'t Test) -> Container<'t> {
 
 /// Device plugins add rules behind the runtime's back.
 fn devices_stay_as_others_have_made_them(t: &Test) {
+    t.skip_for("crun", "may apply those of the change");
     need(t, "pids");
     let Some(devices) = cgroup::hierarchy("devices") else { t.skip("version 2 does not show its rules") };
     let c = trier(t);
@@ -545,6 +549,7 @@ fn paused_container_can_be_updated_and_stays_paused(t: &Test) {
 
 /// runc: these words.
 fn stopped_container_cannot_be_updated(t: &Test) {
+    t.skip_for("crun", "says that all is well");
     let c = t.bundle().run_detached();
     c.wait_stopped();
     c.call("update", &["--pids-limit", "10"]).fails(&["container not running"]);
