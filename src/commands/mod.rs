@@ -71,8 +71,8 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Resume(args) => format!("resume {}", args.id),
         Verb::Update(args) => format!("update {}", args.id),
         Verb::Events(args) => format!("events {}", args.id),
-        Verb::Checkpoint(_) => "checkpoint".to_owned(),
-        Verb::Restore(_) => "restore".to_owned(),
+        // The error says which verb it is.
+        Verb::Checkpoint(_) | Verb::Restore(_) => String::new(),
         Verb::Plan(_) => "plan".to_owned(),
         Verb::Spec(_) => "spec".to_owned(),
         Verb::Features => "features".to_owned(),
