@@ -9,7 +9,7 @@ pub mod migrate;
 pub mod units;
 pub mod watch;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -307,14 +307,15 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
         let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal, or are somebody else's options.
-            let ends = verb.as_deref().is_some_and(|verb| verb == "kill" || verb == "ps") && text != "--";
+            // The words after the id belong to `kill`'s signal and the ps of the host.
+            let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
+            let ends = is("kill") && text != "--" || is("ps");
+            if is("ps") && text != "--" {
+                out.push("--".into());
+            }
             verb.get_or_insert_with(|| argument.clone());
             out.push(argument);
             if ends {
-                if verb.as_deref().is_some_and(|verb| verb == "ps") && !out.contains(&"--".into()) {
-                    out.push("--".into());
-                }
                 out.extend(arguments);
                 return out;
             }
@@ -341,11 +342,13 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             }
         } else {
             // A short option with a value of its own.
-            let takes_next = text == "-b"
-                || matches!(
-                    (verb.as_deref().and_then(OsStr::to_str), text),
-                    (Some("list" | "ps"), "-f") | (Some("update"), "-r")
-                );
+            let short = |verb_of: &str, options: &[&str]| {
+                verb.as_deref().is_some_and(|v| v == verb_of) && options.contains(&name)
+            };
+            let takes_next = matches!(text, "-b")
+                || value.is_none() && short("list", &["f"])
+                || value.is_none() && short("ps", &["f"])
+                || value.is_none() && short("update", &["r"]);
             out.push(argument);
             if takes_next {
                 out.extend(arguments.next());
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_id_of_ps_is_for_the_ps_of_the_host() {
-        assert_eq!(words("teu ps -format json c1").join(" "), "teu ps --format json c1 --");
+        assert_eq!(words("teu ps -format json c1").join(" "), "teu ps --format json -- c1");
         let line = parse(words("teu ps -f table c1 -e --format x").into_iter().map(Into::into).collect());
         let Some(Verb::Ps(ps)) = line.unwrap().verb else { panic!("another verb") };
         assert_eq!((ps.format.as_str(), ps.id.as_str()), ("table", "c1"));
