@@ -13,7 +13,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 
-pub use strict::push_key;
+pub use strict::{first_value, push_key};
 
 use std::path::Path;
 

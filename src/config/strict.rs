@@ -38,6 +38,17 @@ pub fn parse(bytes: &[u8]) -> Result<Value> {
     Ok(value)
 }
 
+/// Reads the first JSON value of a stream, which must be an object. What follows it is left alone: who writes may
+/// keep the stream open.
+///
+/// `what` names the stream in errors.
+pub fn first_value(stream: impl std::io::Read, what: &str) -> Result<Value> {
+    let mut json = serde_json::Deserializer::from_reader(stream.take(super::LARGEST));
+    let invalid = |problem: &dyn fmt::Display| Error::usage(format!("{what} is not valid: {problem}"));
+    let Strict(value) = Strict::deserialize(&mut json).map_err(|e| invalid(&e))?;
+    if value.is_object() { Ok(value) } else { Err(invalid(&"the top must be an object")) }
+}
+
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {

@@ -22,6 +22,7 @@ mod create;
 mod debian;
 mod delete;
 mod engines;
+mod events;
 mod fds;
 mod guards;
 mod hints;
@@ -30,17 +31,21 @@ mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod migrate;
 mod mounts;
 mod namespaces;
 mod own_binary;
+mod pause;
 mod peers;
 mod process;
+mod ps;
 mod rootfs;
 mod run;
 mod seccomp;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::process::ExitCode;
 
@@ -54,6 +59,11 @@ const SUITES: &[&[Case]] = &[
     kill::CASES,
     delete::CASES,
     list::CASES,
+    ps::CASES,
+    pause::CASES,
+    update::CASES,
+    events::CASES,
+    migrate::CASES,
     run::CASES,
     cli::CASES,
     guards::CASES,
