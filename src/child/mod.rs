@@ -1,4 +1,3 @@
-//! The container's side: everything that happens between clone3(2) and execve(2).
 //!
 //! Runs in the init process. Until the root is changed it takes no path of the host: the parent has opened what
 //! is needed, and its working directory, which the clone translates into the new mount namespace, is the root
@@ -8,9 +7,12 @@
 mod cgroups;
 mod copy_up;
 pub mod create;
+mod descriptors;
 mod devices;
+mod filter;
 mod home;
 mod identity;
+mod keyring;
 mod mounts;
 mod namespaces;
 mod paths;
