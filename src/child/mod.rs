@@ -1,3 +1,4 @@
+//! The container's side: everything that happens between clone3(2) and execve(2).
 //!
 //! Runs in the init process. Until the root is changed it takes no path of the host: the parent has opened what
 //! is needed, and its working directory, which the clone translates into the new mount namespace, is the root
@@ -9,6 +10,7 @@ mod copy_up;
 pub mod create;
 mod descriptors;
 mod devices;
+pub mod exec;
 mod filter;
 mod home;
 mod identity;
@@ -23,4 +25,5 @@ mod rootfs;
 mod terminal;
 
 pub use create::{Gate, Task, create};
+pub use exec::{ExecTask, exec};
 pub use namespaces::stage::pass as pass_stage;
