@@ -22,6 +22,10 @@ mod create;
 mod debian;
 mod delete;
 mod engines;
+mod exec;
+mod exec_place;
+mod exec_process;
+mod exec_terminal;
 mod fds;
 mod hooks;
 mod hostile;
@@ -53,6 +57,10 @@ const SUITES: &[&[Case]] = &[
     delete::CASES,
     list::CASES,
     run::CASES,
+    exec::CASES,
+    exec_process::CASES,
+    exec_place::CASES,
+    exec_terminal::CASES,
     cli::CASES,
     hooks::CASES,
     process::CASES,
