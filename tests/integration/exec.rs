@@ -43,6 +43,7 @@ cases![
     failure_leaves_nothing,
     two_hundred_in_a_row_leave_nothing,
     thirty_two_at_once_all_end_well,
+    exec_killed_at_any_moment_leaves_no_half_process,
     end_of_init_ends_the_process,
 ];
 
@@ -474,6 +475,19 @@ fn thirty_two_at_once_all_end_well(t: &Test) {
         assert_eq!(running.wait().exits(number).stdout, format!("{number}\n"));
     }
     assert_eq!(members(&c), before);
+}
+
+/// A client that is gone wants nothing any more.
+fn exec_killed_at_any_moment_leaves_no_half_process(t: &Test) {
+    let c = t.bundle().idle();
+    for round in 0..40 {
+        let running = c.exec_cmd(&[], &["true"]).spawn();
+        std::thread::sleep(std::time::Duration::from_micros(round * 250));
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+    }
+    t.until("the end of all that was started", || members(&c).len() == 1);
+    c.exec(&[], &["true"]).ok();
 }
 
 /// pid_namespaces(7): its end is the end of all.
