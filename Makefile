@@ -47,7 +47,8 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 test: ## every test, in every view of cgroups that the machine can give
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	$(MAKE) check
-	cargo test --workspace --doc --locked --quiet
+	cargo test --workspace --lib --locked -- --include-ignored --test-threads=1
+	cargo test --workspace --doc --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; done
 
 .PHONY: integration

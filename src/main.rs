@@ -1,6 +1,7 @@
 //! The `teu` command: entry, dispatch, and the only place that prints an error and picks the exit status.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::exit;
 
 use teu::cli::{self, CommandLine, Stopped};
@@ -20,7 +21,7 @@ fn main() {
     match cli::parse(cli::normalize(arguments.iter().cloned())) {
         Ok(line) => exit(run(line)),
         Err(Stopped::Help(text)) => {
-            print!("{text}");
+            let _ = write!(std::io::stdout(), "{text}");
             exit(0)
         }
         Err(Stopped::Wrong(error)) => {
@@ -83,7 +84,8 @@ fn fail(context: &str, error: Error, status: i32) -> ! {
         context => format!("teu: {}: {error}", one_line(context)),
     };
     log::error(&text);
-    eprintln!("{text}");
+    // Nobody may be reading any more; the exit status still tells.
+    let _ = writeln!(std::io::stderr(), "{text}");
     exit(status)
 }
 

@@ -271,6 +271,13 @@ impl FromChild {
         fd::send(socket, &bytes[..length], passed)
     }
 
+    /// Sends the message with write(2), which every filter permits that lets a program say anything.
+    pub fn write(&self, socket: BorrowedFd) -> Result<(), Errno> {
+        let mut bytes = [0u8; LARGEST];
+        let length = self.encode(&mut bytes);
+        fd::write_once(socket, &bytes[..length])
+    }
+
     fn encode(&self, bytes: &mut [u8; LARGEST]) -> usize {
         bytes[0] = match self {
             FromChild::Cloned => CLONED,

@@ -49,7 +49,7 @@ pub fn create(task: Task) -> ! {
     let mut channel = sync.into_raw_fd();
     let Err(failure) = become_container(plan, prepared, gate, &mut channel);
     if let Some(channel) = fd::borrow(channel) {
-        let _ = FromChild::Failure(failure).send(channel, None);
+        let _ = FromChild::Failure(failure).write(channel);
     }
     exit_now(255)
 }
@@ -64,7 +64,7 @@ fn become_container(
 ) -> Result<Infallible, Failure> {
     let parent = fd::borrow(*channel).ok_or_else(|| Failure::of(Call::Receive, Errno::EBADF))?;
     // 1. Nothing of the runtime's may leak in; a parent that dies takes this process along.
-    setup(parent).during(Phase::Setup)?;
+    let umask = setup(plan, parent).during(Phase::Setup)?;
     // 2. Namespaces; the cgroup namespace now that the process is in its final cgroup.
     namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
@@ -85,7 +85,7 @@ fn become_container(
     FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
     // 6. Hooks of the container's namespaces, which still see the host's tree.
-    hooks_before_pivot(plan, prepared)?;
+    hooks_before_pivot(plan, prepared, umask)?;
     // 7. The root.
     rootfs::pivot(plan, &root).during(Phase::Pivot)?;
     // 8. What is written or hidden below it.
@@ -102,8 +102,10 @@ fn become_container(
     identity::label(&plan.security, procfs.as_ref()).during(Phase::Labels)?;
     let environment =
         home::environment(&plan.process, plan.identity.uid, &root, procfs.as_ref()).during(Phase::Home)?;
-    drop((procfs, late));
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
+    drop((procfs, late, cwd, root));
+    // Nothing of the host is open from here on: only streams, the container's own, channel and gate.
+    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
     // 11. Resource limits, which only the parent may raise and only while the ids are still its own; identity.
     if !plan.limits.rlimits.is_empty() {
         FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
@@ -112,15 +114,12 @@ fn become_container(
     identity::assume(&plan.identity, plan.namespaces.has_user(), prepared.filter_needs_privilege())
         .during(Phase::Identity)?;
     if !entered {
-        rootfs::enter_cwd_again(&cwd).during(Phase::Cwd)?;
+        rootfs::enter_cwd_again(&plan.process.cwd).during(Phase::Cwd)?;
     }
     rootfs::verify_cwd().during(Phase::Cwd)?;
-    drop((cwd, root));
     process::umask(plan.identity.umask);
     // 12. The program, so that a missing one is an error of create and not of start.
     let program = program::find(&plan.process).during(Phase::Program)?;
-    // Nothing of the host is open while the process waits: only streams, the container's own, channel and gate.
-    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
     // 13. The filter with a listener, which must be handed over while the parent lives.
     if prepared.placement() == Some(Placement::BeforeCreated) {
         confinement(plan, prepared).enter_with_listener(parent)?;
@@ -147,16 +146,18 @@ fn peer_is_gone(failure: Failure) -> Result<(), Failure> {
     if gone.contains(&failure.errno) { Ok(()) } else { Err(failure) }
 }
 
-fn setup(parent: BorrowedFd) -> Result<(), Failure> {
+/// Returns the file mode creation mask of the caller.
+fn setup(plan: &Plan, parent: BorrowedFd) -> Result<u32, Failure> {
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     signal::reset_all();
-    // The parent writes id maps, which needs this process's files in /proc to be its user's, and says go.
+    // The parent writes id maps and says go. Had it died before the signal above was armed, the socket would be
+    // closed now.
     wait_for_go(parent).call(Call::Receive)?;
-    process::set_dumpable(false).call(Call::Prctl)?;
-    // The clone may have come after the parent's death; then the signal never comes, but the socket is closed,
-    // which the wait above has seen.
-    process::umask(0);
-    Ok(())
+    if plan.rootless {
+        // Until now an unprivileged parent needed to write files of this process.
+        process::set_dumpable(false).call(Call::Prctl)?;
+    }
+    Ok(process::umask(0))
 }
 
 fn session(plan: &Plan) -> Result<(), Failure> {
@@ -190,8 +191,8 @@ fn confinement<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Confinement<'a> {
     }
 }
 
-fn hooks_before_pivot(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
-    let setting = Setting::in_directory(&prepared.bundle);
+fn hooks_before_pivot(plan: &Plan, prepared: &Prepared, umask: u32) -> Result<(), Failure> {
+    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle) };
     for (index, hook) in plan.hooks.create_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("creating"), &setting)
             .item(Phase::CreateContainerHooks, index)?;
@@ -205,9 +206,11 @@ fn hooks_before_exec(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
         if prepared.placement() == Some(Placement::BeforeCreated) {
             return Ok(()); // inherited
         }
-        confinement(plan, prepared).enter().map_err(|failure| Errno::from_raw(failure.errno))
+        identity::limit_descriptors(&plan.limits)
+            .and_then(|()| confinement(plan, prepared).enter())
+            .map_err(|failure| Errno::from_raw(failure.errno))
     };
-    let setting = Setting { directory: None, confine: &confine };
+    let setting = Setting { directory: None, umask: None, confine: &confine };
     for (index, hook) in plan.hooks.start_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("created"), &setting)
             .item(Phase::StartContainerHooks, index)?;

@@ -39,6 +39,8 @@ pub struct ExecTask<'a> {
     pub passed: &'a Passed,
     /// Compiled filter.
     pub filter: Option<&'a Filter>,
+    /// The parent's end of the socket, of which this process must not keep a copy.
+    pub foreign: RawFd,
     /// The socket to the parent.
     pub sync: OwnedFd,
 }
@@ -51,14 +53,16 @@ struct Inherited {
 
 /// Joins the container and becomes the program. Reports a failure to the parent, and never returns.
 pub fn exec(task: ExecTask) -> ! {
-    let ExecTask { plan, namespaces, init, console, passed, filter, sync } = task;
+    let ExecTask { plan, namespaces, init, console, passed, filter, foreign, sync } = task;
+    // With its own copy of that end it would never see that the parent is gone. The number is not used again.
+    let _ = fd::close_range(foreign as u32, foreign as u32);
     let mut channel = sync.into_raw_fd();
     let handles = Handles { namespaces, init: init.as_raw_fd(), console: console.map(|c| c.as_raw_fd()) };
     let done = join(plan, passed, &handles, &mut channel)
         .and_then(|inherited| become_program(plan, filter, inherited, channel));
     let Err(failure) = done;
     if let Some(channel) = fd::borrow(channel) {
-        let _ = FromChild::Failure(failure).send(channel, None);
+        let _ = FromChild::Failure(failure).write(channel);
     }
     exit_now(255)
 }
@@ -81,7 +85,8 @@ fn join(
     // 1. The parent has brought this process into the cgroup; a parent that dies takes it along.
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     wait_for_go(fd::borrow(*channel).ok_or_else(missing)?).call(Call::Receive)?;
-    // Order: before anything of the container can see this process.
+    // Order: before anything of the container can see this process. A privileged parent is so itself already; an
+    // unprivileged one had to write files of this process until now.
     process::set_dumpable(false).call(Call::Prctl)?;
     // 2. No handle of the host goes along but those that are needed.
     let kept: Vec<RawFd> = [*channel, handles.init].into_iter().chain(handles.console).collect();
@@ -153,6 +158,8 @@ fn become_program(
     let root = own_root().during(Phase::Rootfs)?;
     let cwd = root.open(&plan.process.cwd, libc::O_DIRECTORY).call(Call::Openat).during(Phase::Cwd)?;
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
+    drop((cwd, root));
+    fd::close_range(channel as u32 + 1, u32::MAX).call(Call::CloseRange)?;
     // 4. What must be set with privilege, limits, identity.
     identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
     if !plan.limits.rlimits.is_empty() {
@@ -162,17 +169,15 @@ fn become_program(
     let keep_for_filter = filter.is_some() && !plan.identity.no_new_privileges;
     identity::assume(&plan.identity, plan.has_user_namespace(), keep_for_filter).during(Phase::Identity)?;
     if !entered {
-        rootfs::enter_cwd_again(&cwd).during(Phase::Cwd)?;
+        rootfs::enter_cwd_again(&plan.process.cwd).during(Phase::Cwd)?;
     }
     rootfs::verify_cwd().during(Phase::Cwd)?;
-    drop((cwd, root));
     process::umask(plan.identity.umask);
     // 5. The program.
     let program = program::find(&plan.process).during(Phase::Program)?;
     if plan.listen_fds > 0 {
         name_listener(&mut environment);
     }
-    fd::close_range(channel as u32 + 1, u32::MAX).call(Call::CloseRange)?;
     identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;
     process::set_parent_death_signal(0).call(Call::Prctl)?;
     // 6. The filter, the program. Without a parent nobody wants it any more.

@@ -99,8 +99,10 @@ pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> R
     let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
     clone::unshare(flag::TIME).call(Call::Unshare)?;
     if plan.namespaces.time_offsets.is_some() {
-        // The parent needs to open a file of this process.
-        process::set_dumpable(true).call(Call::Prctl)?;
+        // An unprivileged parent can only open the files of a process that it could trace.
+        if plan.rootless {
+            process::set_dumpable(true).call(Call::Prctl)?;
+        }
         FromChild::TimeOffsets.send(parent, None).call(Call::Send)?;
         wait_for_go(parent).call(Call::Receive)?;
         process::set_dumpable(false).call(Call::Prctl)?;

@@ -46,6 +46,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
         &plan,
         &Options {
             container: &container,
+            rootless: host.is_rootless(),
             filter: filter.as_ref().map(Filter::of),
             passed,
             console_socket: setup::absolute(args.console_socket.as_deref())?,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parent::prepare::{Inputs, Passed};
 use crate::plan::identity::Identity;
-use crate::plan::security::Security;
+use crate::plan::security::{Placement, Security};
 use crate::plan::{self, Plan, Request};
 use crate::state::{HookLists, Root};
 
@@ -104,11 +104,25 @@ pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<O
     if !identity.no_new_privileges {
         needed.push("capset");
     }
+    if seccomp.placement == Placement::BeforeCreated {
+        // The hand-over of the listener and the wait for start come after the filter.
+        needed.extend([
+            "sendmsg",
+            "recvmsg",
+            "write",
+            "close",
+            "prctl",
+            "close_range",
+            "accept4",
+            "dup3",
+            "exit_group",
+        ]);
+    }
     let refused = program.refuses(&needed);
     if let Some(name) = refused.first() {
         return Err(Error::config(
             "/linux/seccomp",
-            format!("the profile forbids {name}, which the start needs"),
+            format!("the profile does not allow {name}, which the start needs"),
         )
         .hint("allow it; with noNewPrivileges only execve is needed"));
     }

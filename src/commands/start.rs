@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::delete::destroy;
+use super::delete::{destroy, wait_for_end};
 use super::open_root;
 use crate::cli::Global;
 use crate::config;
@@ -36,8 +36,16 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
     };
+    // Written first, so that a start that is killed does not leave a running container that seems created.
+    let mut record = container.record.clone();
+    record.own.starting = true;
+    container.directory.save(&record)?;
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
     let outcome = executed(gate.as_fd());
+    if let (Outcome::Failed(_) | Outcome::Gone, Some(init)) = (&outcome, &container.init) {
+        // It is on its way out; whoever reads the error must not find it running.
+        wait_for_end(init)?;
+    }
     container.directory.remove_gate()?;
     match outcome {
         Outcome::Executed => {}

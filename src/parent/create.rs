@@ -1,8 +1,8 @@
 //! The steps on the host side, in order. A step that leaves something behind pushes its undo.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -66,9 +66,21 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
     // 1. The id is taken, and the record names what will exist.
     let directory = options.root.reserve(options.id)?;
     let record = RefCell::new(None);
+    let cloned = Cell::new(false);
+    let (state, bundle) = (prepared.hook_state().clone(), prepared.bundle.clone());
+    let lock = directory.lock()?;
     let mut undo = Undo::default();
+    // Last of all, when nothing is left: poststop hooks undo what the other hooks did.
+    undo.push(|| {
+        if cloned.get() {
+            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
+        }
+        Ok(())
+    });
     undo.push(|| options.root.remove(options.id));
-    match steps(plan, &mut prepared, &options, &directory, &record, &mut undo) {
+    let done = steps(plan, &mut prepared, &options, &directory, &record, &cloned, &mut undo);
+    drop(lock);
+    match done {
         Ok((init, sync, cgroup)) => {
             // 10. The container exists.
             undo.forget();
@@ -85,9 +97,12 @@ fn steps<'a>(
     options: &'a Options,
     directory: &Directory,
     kept: &'a RefCell<Option<Record>>,
+    cloned: &'a Cell<bool>,
     undo: &mut Undo<'a>,
 ) -> Result<(Child, OwnedFd, Cgroup)> {
-    let planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    let mut planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    // What exists already is not ours to remove.
+    planned.retain(|_, path| !path.exists());
     let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
     directory.save(&record)?;
     directory.save_config(options.config)?;
@@ -95,6 +110,9 @@ fn steps<'a>(
     // 2. The cgroup and its limits, before anything runs in it.
     let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
     record.cgroup_paths = cgroup.paths();
+    record.own.owns_cgroups = true;
+    directory.save(&record)?;
+    directory.save_cgroups(&record.cgroup_paths)?;
     let paths = record.cgroup_paths.clone();
     undo.push(move || Cgroup::open(&paths).remove());
     cgroup.apply(&plan.cgroup)?;
@@ -104,11 +122,13 @@ fn steps<'a>(
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
-    let init = clone_init(plan, prepared, &ours, theirs, gate)?;
+    let state = [options.root.number(), directory.number()];
+    let init = clone_init(plan, prepared, (&ours, theirs), gate, &state)?;
     let paths = record.cgroup_paths.clone();
     let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;
     let pid = init.pid;
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&paths)));
+    cloned.set(true);
     record.set_init(init.pid)?;
     directory.save(&record)?;
     // 4. (A scope around the pid would be made here.)
@@ -120,13 +140,6 @@ fn steps<'a>(
     map_mounts(plan, prepared, init.pid)?;
     // 6. What only the host may set.
     set_oom_score(&plan.limits, init.pid)?;
-    // poststop hooks undo what the other hooks did, so they run from here on.
-    let state = prepared.hook_state().clone();
-    let bundle = prepared.bundle.clone();
-    undo.push(move || {
-        run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
-        Ok(())
-    });
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     talk.go()?;
     // 7. and 8. What the child asks for on its way, until it is ready.
@@ -164,16 +177,22 @@ fn steps<'a>(
 fn clone_init(
     plan: &Plan,
     prepared: &Prepared,
-    ours: &OwnedFd,
-    theirs: OwnedFd,
+    (ours, theirs): (&OwnedFd, OwnedFd),
     gate: Option<OwnedFd>,
+    state: &[RawFd],
 ) -> Result<Child> {
+    let foreign: Vec<RawFd> = state.iter().copied().chain([ours.as_raw_fd()]).collect();
     let failed =
         |call: &'static str, e| Error::kernel("create the init process", call, e).at("/linux/namespaces");
     let before = path::open_host_path(c".", 0).map_err(|e| failed("openat2(2)", e))?;
     // The clone translates the working directory into the new mount namespace: that is how the child gets to the
     // root file system without a path.
     path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
+    // The child must not be readable for a container whose namespaces it joins. An unprivileged parent could not
+    // write its id maps then, and its child becomes so a little later.
+    if !plan.rootless {
+        process::set_dumpable(false).map_err(|e| failed("prctl(2)", e))?;
+    }
     let own_pids = join_pid_namespace(plan, prepared)?;
     let flags = if plan.namespaces.stage { 0 } else { plan.namespaces.cloned };
     let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_fd() };
@@ -185,6 +204,10 @@ fn clone_init(
     let child = match side {
         Side::Parent(child) => child,
         Side::Child => {
+            // With its own copy of our end the child would never see that we are gone.
+            for number in foreign {
+                let _ = fd::close_range(number as u32, number as u32);
+            }
             if plan.namespaces.stage {
                 child::pass_stage(plan, prepared, theirs.as_fd());
             }
@@ -239,7 +262,6 @@ pub(super) fn sibling_of(
 
 /// The number of a process in this pid namespace, from its pidfd.
 fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
-    use std::os::fd::AsRawFd;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
 }

@@ -2,7 +2,7 @@
 //!
 //! No lock is taken and the state is not changed: many of these run at once in one container.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,6 +26,8 @@ use crate::sys::{fd, process, signal};
 pub struct Options<'a> {
     /// The container.
     pub container: &'a Container,
+    /// The caller is not the root of the host.
+    pub rootless: bool,
     /// Compiled filter.
     pub filter: Option<Filter>,
     /// Descriptors of the caller.
@@ -68,8 +70,14 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
         console: console.as_ref().map(AsFd::as_fd),
         passed: &options.passed,
         filter: options.filter.as_ref(),
+        foreign: ours.as_raw_fd(),
         sync: theirs,
     };
+    // No process of ours may be looked at by one that shares a pid namespace with it. An unprivileged parent could
+    // not write files of its child then; its child becomes so a little later.
+    if !options.rootless {
+        process::set_dumpable(false).map_err(|e| Error::kernel("hide the own process", "prctl(2)", e))?;
+    }
     // 2. The process that joins, in the cgroup from birth where that is possible.
     let Born { stage, cgroup } = clone_into(plan, task, cgroup, &own, init, options)?;
     let mut attempt = Attempt { plan, options, init, sync: ours.as_fd(), stage: Some(stage), process: None };

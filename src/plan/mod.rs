@@ -96,6 +96,8 @@ pub struct Plan {
     pub keyring: Option<CString>,
     /// How many descriptors from 3 on the container gets.
     pub passed_fds: u32,
+    /// The caller is not the root of the host.
+    pub rootless: bool,
     /// What is suspicious but no error.
     pub warnings: Vec<Warning>,
 }
@@ -113,7 +115,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
             .hint("a container without a process cannot be started"));
     };
     let rootfs = rootfs::plan(spec, request, &namespaces, &mut warnings)?;
-    let mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
+    let mut mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
     let devices = devices::plan(linux, process, &mounts, &namespaces)?;
     let planned_process = process::plan(process, &config.process, request)?;
     let identity =
@@ -130,6 +132,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
     })?;
     warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
     let security = security::plan(config, process, host)?;
+    security::label_mounts(linux, host, &security, &mut mounts, &mut warnings);
     refuse_unsupported(linux)?;
     Ok(Plan {
         id: request.id.clone(),
@@ -144,6 +147,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         } else {
             Some(c_string(&format!("_ses.{}", request.id), "/")?)
         },
+        rootless: host.is_rootless(),
         passed_fds: request.preserve_fds.saturating_add(request.listen_fds),
         process: planned_process,
         annotations,

@@ -9,7 +9,8 @@ use oci_spec::runtime::{Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, Proces
 use teu_seccomp::Policy;
 
 use super::c_string;
-use crate::config::Config;
+use super::mounts::{Kind, Mount, Parameter};
+use crate::config::{Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -95,6 +96,28 @@ pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security>
         personality: linux.map(personality).transpose()?.flatten(),
         memory_policy: linux.and_then(|l| l.memory_policy().as_ref()).map(memory_policy).transpose()?,
     })
+}
+
+/// Gives new file systems the label of `linux.mountLabel`. File systems that label by themselves take none.
+pub fn label_mounts(
+    linux: Option<&Linux>,
+    host: &Host,
+    security: &Security,
+    mounts: &mut [Mount],
+    warnings: &mut Vec<Warning>,
+) {
+    let asked = linux.and_then(|l| l.mount_label().as_deref()).is_some_and(|label| !label.is_empty());
+    if asked && !host.selinux {
+        warnings.push(Warning::new("/linux/mountLabel", "SELinux is not enabled on this host, ignored"));
+    }
+    let Some(label) = &security.mount_label else { return };
+    for mount in mounts {
+        if let Kind::FileSystem { fstype, parameters, .. } = &mut mount.kind
+            && !matches!(fstype.to_bytes(), b"proc" | b"sysfs" | b"mqueue" | b"cgroup" | b"cgroup2")
+        {
+            parameters.push(Parameter::String(c"context".to_owned(), label.clone()));
+        }
+    }
 }
 
 fn personality(linux: &Linux) -> Result<Option<u32>> {

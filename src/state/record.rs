@@ -13,7 +13,7 @@ use crate::plan::namespaces::{KINDS, flag};
 use crate::sys::clone::Child;
 
 /// Version of our part.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The record of a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,6 +94,12 @@ pub struct Own {
     pub annotations: BTreeMap<String, String>,
     /// Hooks of later commands.
     pub hooks: HookLists,
+    /// `start` has begun: the gate says nothing any more.
+    #[serde(default)]
+    pub starting: bool,
+    /// The cgroups are the container's. Before that they are only planned, and may be somebody else's.
+    #[serde(default)]
+    pub owns_cgroups: bool,
     /// The init process has a pid namespace of its own, so that its end is the end of all.
     pub private_pid_namespace: bool,
     /// The cgroup is made by systemd.
@@ -152,6 +158,8 @@ impl Record {
                 bundle: plan.bundle.clone(),
                 annotations: plan.annotations.clone(),
                 hooks,
+                starting: false,
+                owns_cgroups: false,
                 private_pid_namespace: namespaces.is_new(flag::PID),
                 systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,
                 poststop_ran: false,

@@ -27,6 +27,8 @@ mod exec_place;
 mod exec_process;
 mod exec_terminal;
 mod fds;
+mod guards;
+mod hints;
 mod hooks;
 mod hostile;
 mod kernel;
@@ -62,6 +64,8 @@ const SUITES: &[&[Case]] = &[
     exec_place::CASES,
     exec_terminal::CASES,
     cli::CASES,
+    guards::CASES,
+    hints::CASES,
     hooks::CASES,
     process::CASES,
     namespaces::CASES,
