@@ -108,6 +108,8 @@ pub enum Verb {
     Start(OnlyId),
     /// Create and start a container
     Run(Run),
+    /// Run one more process in a container
+    Exec(Box<Exec>),
     /// Print the state of a container
     State(OnlyId),
     /// Send a signal to a container
@@ -190,6 +192,72 @@ pub struct Run {
     pub keep: bool,
 }
 
+/// Options of `exec`. They come before the name of the container; what follows it is the program's.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Exec {
+    /// File with the process object; other options about the process are ignored then
+    #[arg(short, long, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub cwd: Option<String>,
+    /// Add a variable to the environment
+    #[arg(short, long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub env: Vec<String>,
+    /// User and group by number
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
+    pub user: Option<String>,
+    /// Add a supplementary group by number
+    #[arg(short = 'g', long, value_name = "GID", allow_hyphen_values = true)]
+    pub additional_gids: Vec<String>,
+    /// Make a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Return while the process runs
+    #[arg(short, long)]
+    pub detach: bool,
+    /// File that gets the pid of the process once its program runs
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
+    /// Socket that gets the terminal
+    #[arg(long, value_name = "PATH")]
+    pub console_socket: Option<PathBuf>,
+    /// Socket that gets the pidfd of the process
+    #[arg(long, value_name = "PATH")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Forbid new privileges
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Add a capability
+    #[arg(short, long, value_name = "CAP")]
+    pub cap: Vec<String>,
+    /// Pass so many more descriptors
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Cgroup below that of the container: PATH, or CONTROLLER[,CONTROLLER...]:PATH on version 1
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
+    pub cgroup: Vec<String>,
+    /// Go on when the container is paused: the process starts when it is resumed
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// Ignored; kept for callers that pass it
+    #[arg(long, hide = true)]
+    pub no_subreaper: bool,
+    /// Name of the container
+    #[arg(value_name = "CONTAINER-ID")]
+    pub id: String,
+    /// Program and arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
 /// A verb that only takes a container.
 #[derive(Clone, Debug, Args)]
 pub struct OnlyId {
@@ -262,7 +330,7 @@ pub struct Spec {
 }
 
 /// Long options that take a value.
-const VALUED: [&str; 13] = [
+const VALUED: [&str; 22] = [
     "root",
     "log",
     "log-format",
@@ -276,10 +344,19 @@ const VALUED: [&str; 13] = [
     "pid-file",
     "preserve-fds",
     "format",
+    "process",
+    "cwd",
+    "env",
+    "user",
+    "additional-gids",
+    "process-label",
+    "apparmor",
+    "cap",
+    "cgroup",
 ];
 
 /// Long options that are switches.
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 15] = [
     "debug",
     "systemd-cgroup",
     "version",
@@ -292,6 +369,9 @@ const SWITCHES: [&str; 12] = [
     "all",
     "force",
     "quiet",
+    "tty",
+    "no-new-privs",
+    "ignore-paused",
 ];
 
 /// Brings the arguments into the form of the parser; the first one is the program and stays.
@@ -307,10 +387,10 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
         let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal and the ps of the host.
+            // The words after the id belong to `kill`'s signal, the program of `exec` and the ps of the host.
             let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
-            let ends = is("kill") && text != "--" || is("ps");
-            if is("ps") && text != "--" {
+            let ends = is("kill") && text != "--" || is("exec") || is("ps");
+            if (is("exec") || is("ps")) && text != "--" {
                 out.push("--".into());
             }
             verb.get_or_insert_with(|| argument.clone());
@@ -341,14 +421,22 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
                 }
             }
         } else {
-            // A short option with a value of its own.
             let short = |verb_of: &str, options: &[&str]| {
                 verb.as_deref().is_some_and(|v| v == verb_of) && options.contains(&name)
             };
+            // Go also takes a value after `=` for a short switch.
+            if let (true, Some(value)) = (short("exec", &["t", "d"]), value.and_then(go_bool)) {
+                if value {
+                    out.push(format!("-{name}").into());
+                }
+                continue;
+            }
+            // A short option with a value of its own.
             let takes_next = matches!(text, "-b")
                 || value.is_none() && short("list", &["f"])
                 || value.is_none() && short("ps", &["f"])
-                || value.is_none() && short("update", &["r"]);
+                || value.is_none() && short("update", &["r"])
+                || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);
             out.push(argument);
             if takes_next {
                 out.extend(arguments.next());

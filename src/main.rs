@@ -59,17 +59,20 @@ fn run(line: CommandLine) -> i32 {
     if let Err(error) = opened {
         fail("", error, 1);
     }
-    let (context, done) = match line.verb {
-        _ if global.version => (String::new(), commands::print_version()),
-        Some(verb) => (commands::name_of(&verb), commands::execute(global, verb)),
-        None => (String::new(), Err(Error::usage("a command is missing").hint("`teu --help` lists them"))),
+    let (context, failed, done) = match line.verb {
+        _ if global.version => (String::new(), 1, commands::print_version()),
+        Some(verb) => {
+            let (name, failed) = (commands::name_of(&verb), commands::failure_status(&verb));
+            (name, failed, commands::execute(global, verb))
+        }
+        None => (String::new(), 1, Err(Error::usage("a command is missing").hint("`teu --help` lists them"))),
     };
     match done {
         Ok(status) => {
             log::flush_warnings();
             status
         }
-        Err(error) => fail(&context, error, 1),
+        Err(error) => fail(&context, error, failed),
     }
 }
 

@@ -347,6 +347,30 @@ pub fn receive(socket: BorrowedFd) -> Result<Option<(FromChild, Option<OwnedFd>)
     }
 }
 
+/// How the execution went.
+pub enum Outcome {
+    /// The program runs, or has run.
+    Executed,
+    /// It does not.
+    Failed(Failure),
+    /// The init process ended without a word.
+    Gone,
+}
+
+/// Listens until the channel closes, which execve(2) does.
+pub fn executed(channel: BorrowedFd) -> Outcome {
+    let mut about_to = false;
+    loop {
+        match receive(channel) {
+            Ok(Some((FromChild::Executing, _))) => about_to = true,
+            Ok(Some((FromChild::Failure(failure), _))) => return Outcome::Failed(failure),
+            Ok(Some(_)) | Err(_) => return Outcome::Gone,
+            Ok(None) if about_to => return Outcome::Executed,
+            Ok(None) => return Outcome::Gone,
+        }
+    }
+}
+
 /// Lets the child go on.
 pub fn send_go(socket: BorrowedFd) -> Result<(), Errno> {
     fd::send(socket, &[GO], None)

@@ -4,6 +4,7 @@
 mod create;
 mod delete;
 mod events;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -33,6 +34,7 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Create(args) => create::create(global, &args),
         Verb::Start(args) => start::start(global, &args.id),
         Verb::Run(args) => run::run(global, &args),
+        Verb::Exec(args) => exec::exec(global, &args),
         Verb::State(args) => state::state(global, &args.id),
         Verb::Kill(args) => kill::kill(global, &args),
         Verb::Delete(args) => delete::delete(global, &args),
@@ -62,6 +64,7 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Create(args) => format!("create {}", args.id),
         Verb::Start(args) => format!("start {}", args.id),
         Verb::Run(args) => format!("run {}", args.create.id),
+        Verb::Exec(args) => format!("exec {}: exec failed", args.id),
         Verb::State(args) => format!("state {}", args.id),
         Verb::Kill(args) => format!("kill {}", args.id),
         Verb::Delete(args) => format!("delete {}", args.id),
@@ -77,6 +80,14 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Spec(_) => "spec".to_owned(),
         Verb::Features => "features".to_owned(),
         Verb::Version => "version".to_owned(),
+    }
+}
+
+/// The exit status of a command that fails. That of `exec` must not be taken for one of its program.
+pub fn failure_status(verb: &Verb) -> i32 {
+    match verb {
+        Verb::Exec(_) => 255,
+        _ => 1,
     }
 }
 

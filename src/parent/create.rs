@@ -15,10 +15,11 @@ use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
+use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
 use crate::state::{Directory, HookLists, Id, Record, Root};
-use crate::sync::{FromChild, receive, send_go};
+use crate::sync::{Failure, FromChild, receive, send_go};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
 use crate::sys::mount::mount_setattr_idmap;
 use crate::sys::process::{self, Limit};
@@ -138,7 +139,7 @@ fn steps<'a>(
     id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
     map_mounts(plan, prepared, init.pid)?;
     // 6. What only the host may set.
-    set_oom_score(plan, init.pid)?;
+    set_oom_score(&plan.limits, init.pid)?;
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     talk.go()?;
     // 7. and 8. What the child asks for on its way, until it is ready.
@@ -149,7 +150,7 @@ fn steps<'a>(
     record.own.creating = false;
     directory.save(&record)?;
     if let Some(path) = &options.pidfd_socket {
-        send_pidfd(path, &init)?;
+        send_pidfd(path, b"standard", &init)?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, init.pid)?;
@@ -219,7 +220,11 @@ fn clone_init(
         setns(own.as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
     }
     path::fchdir(before.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
-    if plan.namespaces.stage { sibling_of(plan, child, ours.as_fd()) } else { Ok(child) }
+    if plan.namespaces.stage {
+        sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure))
+    } else {
+        Ok(child)
+    }
 }
 
 /// A pid namespace can only be joined for children, so the parent does it around the clone.
@@ -236,10 +241,13 @@ fn join_pid_namespace(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd
     Ok(Some(own))
 }
 
-/// The process in between sends the pidfd of the init process and ends.
-fn sibling_of(plan: &Plan, stage: Child, sync: BorrowedFd) -> Result<Child> {
-    let gone =
-        || Error::kernel("create the init process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
+/// The process in between sends the pidfd of the process that it made for its own parent, and ends.
+pub(super) fn sibling_of(
+    stage: &Child,
+    sync: BorrowedFd,
+    sentence: impl Fn(&Failure) -> Error,
+) -> Result<Child> {
+    let gone = || Error::kernel("create the process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
     let answer = receive(sync).map_err(|_| gone())?;
     stage.wait().map_err(|e| Error::kernel("wait for a process", "waitid(2)", e))?;
     match answer {
@@ -247,7 +255,7 @@ fn sibling_of(plan: &Plan, stage: Child, sync: BorrowedFd) -> Result<Child> {
             let pid = pid_of(&pidfd).ok_or_else(gone)?;
             Ok(Child { pid, pidfd })
         }
-        Some((FromChild::Failure(failure), _)) => Err(failure::error(plan, &failure)),
+        Some((FromChild::Failure(failure), _)) => Err(sentence(&failure)),
         _ => Err(gone()),
     }
 }
@@ -268,7 +276,8 @@ fn kill_all(init: Child, cgroup: &Cgroup) -> Result<()> {
     if cgroup.exists() { cgroup.kill_all(libc::SIGKILL) } else { Ok(()) }
 }
 
-fn reset_affinity(pid: i32) -> Result<()> {
+/// Lets a process run wherever its cgroup permits, whatever the caller is pinned to.
+pub(super) fn reset_affinity(pid: i32) -> Result<()> {
     match process::reset_affinity(pid) {
         // A cpuset without any of the processors has been refused before.
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
@@ -307,14 +316,16 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
-    let Some(score) = plan.limits.oom_score_adj else { return Ok(()) };
+/// Sets the OOM score when there is one. Before the process gives up the ownership of its files in /proc.
+pub(super) fn set_oom_score(limits: &Limits, pid: i32) -> Result<()> {
+    let Some(score) = limits.oom_score_adj else { return Ok(()) };
     id_maps::write_file(pid, "oom_score_adj", &score.to_string(), "/process/oomScoreAdj")
         .map_err(|e| e.hint("lowering the score below the caller's needs CAP_SYS_RESOURCE"))
 }
 
-fn set_limits(plan: &Plan, pid: i32) -> Result<()> {
-    for (limit, at) in &plan.limits.rlimits {
+/// Sets the resource limits of a process that is being set up, from outside and with the privileges of here.
+pub(super) fn set_limits(limits: &Limits, pid: i32) -> Result<()> {
+    for (limit, at) in &limits.rlimits {
         let mut value = Limit { soft: limit.soft, hard: limit.hard };
         if limit.resource == libc::RLIMIT_NOFILE {
             // The child still needs a few; it lowers the limit itself at the end, which anybody may.
@@ -368,10 +379,11 @@ impl Talk<'_> {
                     id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
                 }
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
-                Some(FromChild::Limits) => set_limits(self.plan, self.init.pid)?,
+                Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener(number)) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
-                        seccomp_agent::hand_over(seccomp, self.init, number, self.prepared.hook_state())?;
+                        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
+                        seccomp_agent::hand_over(seccomp, self.init, number, &state)?;
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),
@@ -435,10 +447,10 @@ fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &crate::cgroup::O
     }
 }
 
-/// Sends the pidfd to the socket of the caller, in one message.
-fn send_pidfd(path: &std::path::Path, init: &Child) -> Result<()> {
+/// Sends the pidfd to the socket of the caller, in one message whose text tells which kind of process it is.
+pub(super) fn send_pidfd(path: &std::path::Path, kind: &[u8], init: &Child) -> Result<()> {
     let socket = super::console::connect_to(path, "--pidfd-socket")?;
-    fd::send(socket.as_fd(), b"standard", Some(init.pidfd.as_fd()))
+    fd::send(socket.as_fd(), kind, Some(init.pidfd.as_fd()))
         .map_err(|e| Error::kernel("send the pidfd of the init process", "sendmsg(2)", e))
 }
 

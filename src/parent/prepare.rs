@@ -56,6 +56,15 @@ pub struct Filter {
     pub flags: u32,
 }
 
+impl Filter {
+    /// The program as the kernel takes it.
+    pub fn of(program: &teu_seccomp::Program) -> Filter {
+        let instruction =
+            |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+        Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
+    }
+}
+
 /// What a cgroup mount shows, with the container's own cgroups copied as detached mounts.
 #[derive(Debug)]
 pub enum CgroupView {
@@ -200,7 +209,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     let namespaces = plan.namespaces.joined.iter().map(namespace).collect::<Result<Vec<_>>>()?;
     refuse_own_namespaces(plan, &namespaces)?;
-    let (console, relay) = console::connect(plan, &inputs)?;
+    let (console, relay) = console::connect(plan.process.terminal, inputs.console_socket.as_deref())?;
     let null = if plan.rootfs.masked.is_empty() { None } else { null_mount()? };
     let placement = plan.security.seccomp.as_ref().map(|s| s.placement);
     let prepared = Prepared {
@@ -209,7 +218,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         namespaces,
         device_nodes: device_nodes(plan)?,
         null,
-        filter: inputs.filter.map(filter),
+        filter: inputs.filter.as_ref().map(Filter::of),
         placement,
         needs_privilege: placement.is_some() && !plan.identity.no_new_privileges,
         console,
@@ -228,12 +237,6 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         rootfs_path,
     };
     Ok((prepared, relay))
-}
-
-fn filter(program: teu_seccomp::Program) -> Filter {
-    let instruction =
-        |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
-    Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
 }
 
 fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {

@@ -11,6 +11,7 @@
 
 pub mod cgroup;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod identity;
 pub mod limits;

@@ -107,7 +107,7 @@ fn hints_about_versions_and_namespaces(t: &Test) {
     refused(t.bundle().without_namespace("mount"), "add {\"type\": \"mount\"}");
     refused(t.bundle().without_namespace("uts").set("/hostname", "x"), "add {\"type\": \"uts\"}");
     let private = t.bundle().set("/linux/rootfsPropagation", "private");
-    hinted(private.call("run", &["--no-pivot"]).run(), "leave --no-pivot out");
+    hinted(private.call("run", &["--no-pivot"]).run(), "leave --no-pivot out: without it");
     let offsets = json!({"monotonic": {"secs": 1}});
     refused(t.bundle().set("/linux/timeOffsets", offsets), "add {\"type\": \"time\"}");
     refused(t.bundle().namespace("user", None), "give uidMappings and gidMappings");
@@ -131,7 +131,12 @@ fn hints_about_the_state(t: &Test) {
     hinted(t.cmd(["ps", &living.id, "-o", "comm"]).run(), "let ps print a column named PID");
     hinted(living.call("update", &["--l3-cache-schema", "L3:0=f"]), "says that intelRdt is not");
     hinted(living.call("update", &["--memory", "1x"]), "or a number with suffix k, m, g");
+    hinted(living.call("exec", &[]), "exec ID PROGRAM [ARGUMENT...]");
     living.delete_force();
+    let affinity = json!({"final": "4000"});
+    let nowhere = t.bundle().set("/process/execCPUAffinity", affinity).args(["sleep", "100"]).run_detached();
+    hinted(t.cmd(["exec", &nowhere.id, "true"]).run(), "none of these processors exists");
+    nowhere.delete_force();
     let damaged = t.bundle().args(["sleep", "100"]).create();
     fs::write(t.root().join(&damaged.id).join("state.json"), "{").unwrap();
     hinted(damaged.call("delete", &[]), "`teu delete --force` kills");

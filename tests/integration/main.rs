@@ -23,6 +23,10 @@ mod debian;
 mod delete;
 mod engines;
 mod events;
+mod exec;
+mod exec_place;
+mod exec_process;
+mod exec_terminal;
 mod fds;
 mod guards;
 mod hints;
@@ -65,6 +69,10 @@ const SUITES: &[&[Case]] = &[
     events::CASES,
     migrate::CASES,
     run::CASES,
+    exec::CASES,
+    exec_process::CASES,
+    exec_place::CASES,
+    exec_terminal::CASES,
     cli::CASES,
     guards::CASES,
     hints::CASES,
