@@ -14,7 +14,7 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (
         Phase::Mounts,
-        Call::Fsconfig,
+        Call::Fsopen,
         Some(Errno::EPERM),
         "in a user namespace proc needs a pid namespace, sysfs a network namespace and mqueue an ipc namespace of \
          its own",
@@ -24,13 +24,6 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
         Call::Fsconfig,
         Some(Errno::EINVAL),
         "an option is not one of this file system; options of mounts are listed by `teu features`",
-    ),
-    (
-        Phase::Mounts,
-        Call::MountSetattr,
-        Some(Errno::EPERM),
-        "a flag that the source has (nosuid, nodev, noexec, ro, atime) is locked in a user namespace and cannot be \
-         cleared",
     ),
     (
         Phase::Mounts,
@@ -64,12 +57,6 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (Phase::Sysctls, Call::Openat, Some(Errno::ENOENT), "the kernel has no such parameter"),
     (Phase::Sysctls, Call::Write, Some(Errno::EINVAL), "the parameter does not take this value"),
-    (
-        Phase::Namespaces,
-        Call::Setns,
-        Some(Errno::EPERM),
-        "the namespace belongs to a user namespace over which the caller has no privilege",
-    ),
     (Phase::Terminal, Call::None, None, "mount devpts on /dev/pts, or set process.terminal to false"),
     (
         Phase::Execve,
@@ -90,35 +77,10 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
         "PATH of process.env is searched inside the root file system",
     ),
     (
-        Phase::Keyring,
-        Call::Keyctl,
-        Some(Errno::EDQUOT),
-        "the quota of keys of this user is used up; --no-new-keyring goes without",
-    ),
-    (
         Phase::Scheduling,
         Call::SchedSetattr,
         Some(Errno::EPERM),
         "real-time policies need CAP_SYS_NICE, and SCHED_DEADLINE cannot be combined with a cpuset",
-    ),
-    (Phase::Labels, Call::Write, Some(Errno::ENOENT), "the profile is not loaded in the kernel"),
-    (
-        Phase::Seccomp,
-        Call::Seccomp,
-        Some(Errno::EINVAL),
-        "the kernel does not know a flag or an action of the profile",
-    ),
-    (
-        Phase::Identity,
-        Call::Setresuid,
-        Some(Errno::EINVAL),
-        "the user id is not mapped in the user namespace",
-    ),
-    (
-        Phase::Identity,
-        Call::Setgroups,
-        Some(Errno::EPERM),
-        "additional groups cannot be set in the user namespace of an unprivileged user",
     ),
 ];
 

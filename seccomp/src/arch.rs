@@ -59,6 +59,25 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// Numbers under which a filter may see the call.
+    pub fn numbers(self) -> impl Iterator<Item = u32> {
+        let (first, second) = match self {
+            Target::Number(nr) => (Some(nr), None),
+            Target::Multiplexed { parent, direct, .. } => (direct, Some(parent)),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// The call's own number, which it lacks where a multiplexer is the only way.
+    pub fn own_number(self) -> Option<u32> {
+        match self {
+            Target::Number(nr) => Some(nr),
+            Target::Multiplexed { direct, .. } => direct,
+        }
+    }
+}
+
 /// Bit that tells an x32 call from an x86_64 call, which share [`Arch::audit`].
 pub const X32_BIT: u32 = 0x4000_0000;
 

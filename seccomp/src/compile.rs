@@ -165,10 +165,7 @@ impl<'p> Space<'p> {
             let is_default = rule.action == policy.default_action;
             let names: BTreeSet<&str> = rule.names.iter().map(String::as_str).collect();
             for target in names.into_iter().filter_map(|name| arch.resolve(name)) {
-                let direct = match target {
-                    Target::Number(nr) => Some(nr),
-                    Target::Multiplexed { direct, .. } => direct,
-                };
+                let direct = target.own_number();
                 space.last = space.last.max(direct.filter(|nr| !arch.private_numbers().contains(nr)));
                 if is_default {
                     continue;
@@ -309,10 +306,7 @@ impl Program {
     /// A name that the architecture lacks counts as refused. Calls that wait for a listener do too.
     pub fn refuses<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
         let runs = |name: &str| {
-            let nr = match Arch::NATIVE.resolve(name) {
-                Some(Target::Number(nr) | Target::Multiplexed { direct: Some(nr), .. }) => nr,
-                Some(Target::Multiplexed { direct: None, .. }) | None => return false,
-            };
+            let Some(nr) = Arch::NATIVE.resolve(name).and_then(Target::own_number) else { return false };
             let data = SeccompData { nr, arch: Arch::NATIVE.audit(), ..Default::default() };
             let answer = simulate::run(&self.instructions, &data);
             answer == Action::Allow.value() || answer == Action::Log.value()

@@ -150,14 +150,10 @@ impl ArchReading {
     fn new(arch: Arch, policy: &Policy) -> ArchReading {
         let resolve = |rule: &Rule| rule.names.iter().filter_map(|name| arch.resolve(name)).collect();
         let targets: Vec<Vec<Target>> = policy.rules.iter().map(resolve).collect();
-        let number = |target: &Target| match target {
-            Target::Number(nr) => Some(*nr),
-            Target::Multiplexed { direct, .. } => *direct,
-        };
         let last = targets
             .iter()
             .flatten()
-            .filter_map(number)
+            .filter_map(|target| target.own_number())
             .filter(|nr| !arch.private_numbers().contains(nr))
             .max();
         ArchReading { arch, targets, last }
@@ -181,10 +177,7 @@ impl ArchReading {
 
     fn matches_target(&self, policy: &Policy, rule: &Rule, target: Target, data: &SeccompData) -> Match {
         match target {
-            Target::Number(nr) if nr == data.nr => self.matches_conditions(rule, &data.args),
-            Target::Multiplexed { direct: Some(nr), .. } if nr == data.nr => {
-                self.matches_conditions(rule, &data.args)
-            }
+            target if target.own_number() == Some(data.nr) => self.matches_conditions(rule, &data.args),
             Target::Multiplexed { parent, call, call_mask, .. }
                 if parent == data.nr && data.args[0] & u64::from(call_mask) == u64::from(call) =>
             {

@@ -39,6 +39,14 @@ pub const DEFAULT_PROFILE: &str = include_str!("../profiles/default.json");
 pub static ARCHITECTURES: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| Arch::ALL.into_iter().filter(|arch| arch.is_in_library()).map(Arch::name).collect());
 
+/// Names of [`FLAGS`] that can be used here; `takes` asks the kernel about a `SECCOMP_FILTER_FLAG_*` bit.
+///
+/// Asking takes seccomp(2) with the bit and no program: EFAULT says that the kernel knows the bit, EINVAL that it
+/// does not. A bit of 0 needs no kernel.
+pub fn supported_flags(takes: impl Fn(u32) -> bool) -> Vec<&'static str> {
+    FLAGS.iter().filter(|(_, bit)| *bit == 0 || takes(*bit)).map(|(name, _)| *name).collect()
+}
+
 /// Version of the linked libseccomp: major, minor, micro.
 pub fn library_version() -> (u32, u32, u32) {
     libseccomp::ScmpVersion::current()

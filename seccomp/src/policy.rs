@@ -195,6 +195,19 @@ impl Policy {
         &self.architectures
     }
 
+    /// Names of system calls in the rules, in the order of the profile, repeated where it repeats them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| rule.names.iter().map(String::as_str))
+    }
+
+    /// Numbers that arguments are compared with.
+    pub fn values(&self) -> impl Iterator<Item = u64> {
+        self.rules
+            .iter()
+            .flat_map(|rule| &rule.conditions)
+            .flat_map(|condition| [condition.value, condition.value_two])
+    }
+
     /// Legal things that are probably mistakes: unknown names, rules that never decide.
     ///
     /// Found at the first call, since a start that logs nothing should not pay for it.

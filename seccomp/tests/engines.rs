@@ -6,8 +6,9 @@ use against_reading::check;
 use serde_json::Value;
 use teu_seccomp::{Arch, Policy};
 
-const PROFILES: [(&str, &str); 2] = [
+const PROFILES: [(&str, &str); 3] = [
     ("docker-28", include_str!("../testdata/docker-28.json")),
+    ("containerd-2.1", include_str!("../testdata/containerd-2.1.json")),
     ("podman-4.3", include_str!("../testdata/podman-4.3.json")),
 ];
 

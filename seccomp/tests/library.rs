@@ -8,6 +8,7 @@ mod against_reading;
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::time::Instant;
 
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use serde_json::{Value, json};
@@ -147,7 +148,11 @@ fn programs_for_engine_profiles_agree_with_libseccomp() {
         .into_iter()
         .flat_map(|first| ENGINE_ARGUMENTS.map(|third| [first, 0, third, 0, 0, 0]))
         .collect();
-    for text in [include_str!("../testdata/docker-28.json"), include_str!("../testdata/podman-4.3.json")] {
+    for text in [
+        include_str!("../testdata/docker-28.json"),
+        include_str!("../testdata/containerd-2.1.json"),
+        include_str!("../testdata/podman-4.3.json"),
+    ] {
         let section: Value = serde_json::from_str(text).expect("a JSON file");
         assert!(check_against_library(&section, &arguments) > 250_000);
     }
@@ -172,6 +177,21 @@ fn single_conditions_agree_with_libseccomp() {
             assert!(check_against_library(&section, &arguments) > 10_000);
         }
     }
+}
+
+/// Loading costs what a program is long, and the first start with a profile what compiling takes (`--nocapture`).
+#[test]
+fn programs_are_shorter_than_libseccomps() {
+    let section: Value =
+        serde_json::from_str(include_str!("../testdata/docker-28.json")).expect("a JSON file");
+    let policy = against_reading::policy(&section, Arch::X86_64);
+    let start = Instant::now();
+    let ours = compile(&policy).expect("a program").instructions.len();
+    let our_time = start.elapsed();
+    let start = Instant::now();
+    let theirs = program_of_library(&section).len();
+    println!("ours: {ours} instructions in {our_time:?}; libseccomp: {theirs} in {:?}", start.elapsed());
+    assert!(ours * 3 < theirs, "{ours} instructions, libseccomp {theirs}");
 }
 
 /// Why programs are not left to libseccomp: of two ranges of one argument, 2.5 loses the larger one.

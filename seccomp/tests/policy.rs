@@ -252,3 +252,30 @@ fn odd_but_legal_things_are_warned_about() {
         ]
     );
 }
+
+/// What `teu features` shows comes from the tables the parser uses.
+#[test]
+fn every_word_of_the_tables_is_accepted() {
+    for action in teu_seccomp::ACTIONS.iter().filter(|action| **action != "SCMP_ACT_NOTIFY") {
+        good(&json!({"defaultAction": action}));
+    }
+    good(&with(|section| {
+        section["listenerPath"] = json!("/run/agent.sock");
+        section["syscalls"][0]["action"] = json!("SCMP_ACT_NOTIFY");
+    }));
+    for operator in teu_seccomp::OPERATORS {
+        good(&with_argument(json!({"index": 0, "value": 1, "valueTwo": 1, "op": operator})));
+    }
+    for arch in teu_seccomp::ARCHITECTURES.iter() {
+        good(&with(|section| section["architectures"] = json!([arch])));
+    }
+    assert!(teu_seccomp::ARCHITECTURES.contains(&Arch::NATIVE.name()));
+    let flags: Vec<&str> = teu_seccomp::FLAGS.iter().map(|(name, _)| *name).collect();
+    good(&with(|section| section["flags"] = json!(flags)));
+    let old_kernel = teu_seccomp::supported_flags(|bit| bit != FLAG_WAIT_KILLABLE_RECV);
+    assert_eq!(old_kernel, &flags[..3]);
+    for words in [teu_seccomp::ACTIONS, teu_seccomp::OPERATORS] {
+        assert!(words.is_sorted());
+    }
+    assert!(teu_seccomp::library_version() >= (2, 5, 0));
+}

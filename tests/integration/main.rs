@@ -23,6 +23,7 @@ mod debian;
 mod delete;
 mod engines;
 mod fds;
+mod hints;
 mod hooks;
 mod hostile;
 mod kernel;
@@ -54,6 +55,7 @@ const SUITES: &[&[Case]] = &[
     list::CASES,
     run::CASES,
     cli::CASES,
+    hints::CASES,
     hooks::CASES,
     process::CASES,
     namespaces::CASES,
