@@ -44,12 +44,14 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 	cargo test --workspace --lib --bins --test oci-validation --locked --quiet
 
 .PHONY: test
-test: ## every test, in every view of cgroups that the machine can give
+test: ## every test, in every view of cgroups that the machine can give, also of the release program
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	$(MAKE) check
 	cargo test --workspace --lib --locked -- --include-ignored --test-threads=1
 	cargo test --workspace --doc --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; done
+	$(MAKE) build
+	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
 
 .PHONY: integration
 integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
