@@ -4,6 +4,11 @@
 //! `--bundle`, `--flag=true` for a switch, and the last of repeated options, and engines use all three.
 #![forbid(unsafe_code)]
 
+pub mod limits;
+pub mod migrate;
+pub mod units;
+pub mod watch;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -113,6 +118,22 @@ pub enum Verb {
     Delete(Delete),
     /// List containers
     List(List),
+    /// List the processes of a container
+    Ps(watch::Ps),
+    /// Freeze a container
+    Pause(OnlyId),
+    /// Let a frozen container go on
+    Resume(OnlyId),
+    /// Change the limits of a container
+    Update(Box<limits::Update>),
+    /// Print the figures of a container, and when it runs out of memory
+    Events(watch::Events),
+    /// Not supported
+    #[command(hide = true, disable_help_flag = true)]
+    Checkpoint(Box<migrate::Checkpoint>),
+    /// Not supported
+    #[command(hide = true, disable_help_flag = true)]
+    Restore(Box<migrate::Restore>),
     /// Print what create would do, in order
     Plan(Plan),
     /// Write a config.json to start from
@@ -366,10 +387,11 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
         let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal and the program of `exec`.
+            // The words after the id belong to `kill`'s signal, the ps of the host and the program of `exec`.
             let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
-            let ends = is("kill") && text != "--" || is("exec");
-            if is("exec") && text != "--" {
+            let takes_the_rest = is("ps") || is("exec");
+            let ends = is("kill") && text != "--" || takes_the_rest;
+            if takes_the_rest && text != "--" {
                 out.push("--".into());
             }
             verb.get_or_insert_with(|| argument.clone());
@@ -384,14 +406,14 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             Some((name, value)) => (name, Some(value)),
             None => (option.trim_start_matches('-'), None),
         };
-        if SWITCHES.contains(&name) {
+        if is_listed(&[&SWITCHES, watch::SWITCHES, migrate::SWITCHES], name) {
             match value.and_then(go_bool) {
                 Some(false) => {}
                 Some(true) => out.push(format!("--{name}").into()),
                 None if value.is_none() => out.push(format!("--{name}").into()),
                 None => out.push(argument),
             }
-        } else if VALUED.contains(&name) {
+        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED], name) {
             match value {
                 Some(value) => out.push(format!("--{name}={value}").into()),
                 None => {
@@ -413,6 +435,8 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             // A short option with a value of its own.
             let takes_next = matches!(text, "-b")
                 || value.is_none() && short("list", &["f"])
+                || value.is_none() && short("ps", &["f"])
+                || value.is_none() && short("update", &["r"])
                 || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);
             out.push(argument);
             if takes_next {
@@ -421,6 +445,10 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     out
+}
+
+fn is_listed(lists: &[&[&str]], name: &str) -> bool {
+    lists.iter().any(|list| list.contains(&name))
 }
 
 /// Go's idea of a boolean.
@@ -500,6 +528,44 @@ mod tests {
     #[test]
     fn what_follows_the_id_of_kill_is_left_alone() {
         assert_eq!(words("teu kill --all=1 c1 -all").join(" "), "teu kill --all c1 -all");
+    }
+
+    #[test]
+    fn what_follows_the_id_of_ps_is_for_the_ps_of_the_host() {
+        assert_eq!(words("teu ps -format json c1").join(" "), "teu ps --format json -- c1");
+        let line = parse(words("teu ps -f table c1 -e --format x").into_iter().map(Into::into).collect());
+        let Some(Verb::Ps(ps)) = line.unwrap().verb else { panic!("another verb") };
+        assert_eq!((ps.format.as_str(), ps.id.as_str()), ("table", "c1"));
+        assert_eq!(ps.options, ["-e", "--format", "x"]);
+    }
+
+    #[test]
+    fn values_of_update_may_be_negative_or_a_dash() {
+        let update = |text: &str| {
+            let line = parse(words(text).into_iter().map(Into::into).collect()).unwrap();
+            let Some(Verb::Update(update)) = line.verb else { panic!("another verb") };
+            *update
+        };
+        let args = update("teu update --cpu-quota -1 -memory -1 --pids-limit=-1 c1");
+        assert_eq!(
+            (args.cpu_quota, args.memory.as_deref(), args.pids_limit),
+            (Some(-1), Some("-1"), Some(-1))
+        );
+        for text in ["teu update -r - c1", "teu update --resources=- c1", "teu update c1 --resources -"] {
+            let args = update(text);
+            assert_eq!((args.resources, args.id.as_str()), (Some(PathBuf::from("-")), "c1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_of_unsupported_verbs_are_understood() {
+        for text in [
+            "teu restore --image-path /i --work-path /w --detach --pid-file /p -no-subreaper --bundle /b c1",
+            "teu checkpoint --image-path /i --status-fd -1 --empty-ns a --empty-ns b --tcp-close --help",
+        ] {
+            let line = parse(words(text).into_iter().map(Into::into).collect());
+            assert!(matches!(line.unwrap().verb, Some(Verb::Restore(_) | Verb::Checkpoint(_))), "{text}");
+        }
     }
 
     #[test]

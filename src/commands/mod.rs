@@ -3,24 +3,30 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod migrate;
+mod pause;
 mod plan;
+mod ps;
+mod resume;
 mod run;
 mod setup;
 mod signals;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::path::PathBuf;
 
 use crate::cli::{Global, Verb};
 use crate::error::{Error, Result};
-use crate::state::Root;
+use crate::state::{Container, Id, Root, missing};
 
 /// Does what the command line says. Returns the exit status.
 pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
@@ -33,6 +39,13 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Kill(args) => kill::kill(global, &args),
         Verb::Delete(args) => delete::delete(global, &args),
         Verb::List(args) => list::list(global, &args),
+        Verb::Ps(args) => ps::ps(global, &args),
+        Verb::Pause(args) => pause::pause(global, &args.id),
+        Verb::Resume(args) => resume::resume(global, &args.id),
+        Verb::Update(args) => update::update(global, &args),
+        Verb::Events(args) => events::events(global, &args),
+        Verb::Checkpoint(_) => migrate::refuse("checkpoint"),
+        Verb::Restore(_) => migrate::refuse("restore"),
         Verb::Plan(args) => plan::plan(global, &args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => features::features(),
@@ -56,6 +69,13 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Kill(args) => format!("kill {}", args.id),
         Verb::Delete(args) => format!("delete {}", args.id),
         Verb::List(_) => "list".to_owned(),
+        Verb::Ps(args) => format!("ps {}", args.id),
+        Verb::Pause(args) => format!("pause {}", args.id),
+        Verb::Resume(args) => format!("resume {}", args.id),
+        Verb::Update(args) => format!("update {}", args.id),
+        Verb::Events(args) => format!("events {}", args.id),
+        // The error says which verb it is.
+        Verb::Checkpoint(_) | Verb::Restore(_) => String::new(),
         Verb::Plan(_) => "plan".to_owned(),
         Verb::Spec(_) => "spec".to_owned(),
         Verb::Features => "features".to_owned(),
@@ -113,6 +133,14 @@ fn open_root(global: &Global) -> Result<Root> {
         Some(crate::error::Errno::ENOENT) => crate::state::missing(),
         _ => error,
     })
+}
+
+/// Looks a container up. As long as the lock is held no other command changes it.
+fn locked(global: &Global, id: &str) -> Result<(Container, nix::fcntl::Flock<std::fs::File>)> {
+    let directory = open_root(global)?.directory(&Id::new(id)?)?;
+    let lock = directory.lock()?;
+    let record = directory.load()?.ok_or_else(missing)?;
+    Ok((Container::of(directory, record), lock))
 }
 
 /// Opens the directory of all containers, made when missing.

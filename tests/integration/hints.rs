@@ -115,6 +115,8 @@ fn hints_about_versions_and_namespaces(t: &Test) {
     refused(t.bundle().set("/root/path", "nope"), "root.path is relative to the bundle");
     refused(t.bundle().without_namespace("mount"), "add {\"type\": \"mount\"}");
     refused(t.bundle().without_namespace("uts").set("/hostname", "x"), "add {\"type\": \"uts\"}");
+    let private = t.bundle().set("/linux/rootfsPropagation", "private");
+    hinted(private.call("run", &["--no-pivot"]).run(), "leave --no-pivot out");
     let offsets = json!({"monotonic": {"secs": 1}});
     refused(t.bundle().set("/linux/timeOffsets", offsets), "add {\"type\": \"time\"}");
     refused(t.bundle().namespace("user", None), "give uidMappings and gidMappings");
@@ -133,6 +135,12 @@ fn hints_about_the_state(t: &Test) {
         t.cmd(["run", "--bundle", "/nope", "x"]).run(),
         "a bundle is a directory with a config.json; --bundle",
     );
+    hinted(t.cmd(["checkpoint", "x"]).run(), "teu does not use CRIU; containers");
+    let living = t.bundle().args(["sleep", "100"]).run_detached();
+    hinted(t.cmd(["ps", &living.id, "-o", "comm"]).run(), "let ps print a column named PID");
+    hinted(living.call("update", &["--l3-cache-schema", "L3:0=f"]), "says that intelRdt is not");
+    hinted(living.call("update", &["--memory", "1x"]), "or a number with suffix k, m, g");
+    living.delete_force();
     let damaged = t.bundle().args(["sleep", "100"]).create();
     fs::write(t.root().join(&damaged.id).join("state.json"), "{").unwrap();
     hinted(damaged.call("delete", &[]), "`teu delete --force` kills");
@@ -179,6 +187,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("a device filter needs CAP_SYS_ADMIN", "everything before it needs the same capability"),
     ("mount cgroup2 on /sys/fs/cgroup", "needs a machine without cgroups"),
     ("the parent cgroup has no real-time budget", "the machine's kernel has no real-time groups"),
+    ("install procps; --format json", "needs a machine without ps"),
     ("unable to set memory limit to", "only an update can shrink a limit below what is used"),
     ("{} or a cgroup above it is frozen", "covered by the unit tests of the cgroups, which may freeze one"),
 ];

@@ -22,6 +22,7 @@ mod create;
 mod debian;
 mod delete;
 mod engines;
+mod events;
 mod exec;
 mod exec_place;
 mod exec_process;
@@ -34,17 +35,21 @@ mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod migrate;
 mod mounts;
 mod namespaces;
 mod own_binary;
+mod pause;
 mod peers;
 mod process;
+mod ps;
 mod rootfs;
 mod run;
 mod seccomp;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::process::ExitCode;
 
@@ -58,6 +63,11 @@ const SUITES: &[&[Case]] = &[
     kill::CASES,
     delete::CASES,
     list::CASES,
+    ps::CASES,
+    pause::CASES,
+    update::CASES,
+    events::CASES,
+    migrate::CASES,
     run::CASES,
     exec::CASES,
     exec_process::CASES,
