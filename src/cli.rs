@@ -387,10 +387,11 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
         let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal, the program of `exec` and the ps of the host.
+            // The words after the id belong to `kill`'s signal, the ps of the host and the program of `exec`.
             let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
-            let ends = is("kill") && text != "--" || is("exec") || is("ps");
-            if (is("exec") || is("ps")) && text != "--" {
+            let takes_the_rest = is("ps") || is("exec");
+            let ends = is("kill") && text != "--" || takes_the_rest;
+            if takes_the_rest && text != "--" {
                 out.push("--".into());
             }
             verb.get_or_insert_with(|| argument.clone());

@@ -142,7 +142,8 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
     let identity = identity::plan(&process, &extras, base, &annotations, &listed, host, &mut warnings)?;
     Ok(ExecPlan {
         identity,
-        security: security::plan(config, &process, host, &mut warnings)?,
+        // What there was to say about the container was said when it was created.
+        security: security::plan(config, &process, host, &mut Vec::new())?,
         limits: limits::plan(&process, base)?,
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),

@@ -438,6 +438,10 @@ fn processors_of_the_config_are_taken_by_exec_alone(t: &Test) {
     assert!(of_init.contains(&format!("Cpus_allowed_list:\t{all}\n")), "{of_init}");
     let path = report_of_file(t, json!({ "execCPUAffinity": { "final": "a-b" } }));
     c.exec(&["-p", &path], &[]).exits(255).fails(&["/execCPUAffinity/final"]);
+    for member in ["initial", "final"] {
+        let path = report_of_file(t, json!({ "execCPUAffinity": { member: "9999" } }));
+        c.exec(&["-p", &path], &[]).exits(255).fails(&[&format!("/execCPUAffinity/{member}")]);
+    }
 }
 
 /// A label that has no effect would be a promise that is not kept.

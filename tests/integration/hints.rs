@@ -46,6 +46,15 @@ fn hints_about_mounts(t: &Test) {
     mapped(t.bundle().bind(Path::new("/sys/kernel"), "/x", &["bind"]), "must support id-mapped mounts");
 }
 
+fn hints_about_exec(t: &Test) {
+    t.only_teu("hints are teu's");
+    let c = t.bundle().set("/process/execCPUAffinity", json!({ "final": "9999" })).idle();
+    hinted(c.exec(&[], &[]), "exec ID PROGRAM [ARGUMENT...]");
+    hinted(c.exec(&["-u", "root"], &["true"]), "a user is UID or UID:GID");
+    hinted(c.exec(&["-d", "-t"], &["true"]), "pass --console-socket, or ask for no terminal");
+    hinted(c.exec(&[], &["true"]), "none of these processors exists");
+}
+
 fn hints_about_sysfs_in_a_user_namespace(t: &Test) {
     t.only_teu("hints are teu's");
     let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
@@ -244,6 +253,7 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
 
 cases![
     hints_about_mounts,
+    hints_about_exec,
     hints_about_sysfs_in_a_user_namespace,
     hints_about_kernel_parameters_and_devices,
     hints_about_the_process,
