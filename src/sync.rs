@@ -1,8 +1,10 @@
 //! What the parent and the child say to each other: fixed-size messages, both directions on this page.
 //!
-//!     parent: Go                                                                 Go
-//!     child:      TimeOffsets?      Mounted                Limits?    Listener?  Ready
-//!     parent:                  Go            Go (hooks)            Go         Go
+//! ```text
+//! parent: Go                                                                 Go
+//! child:      TimeOffsets?      Mounted                Limits?    Listener?  Ready
+//! parent:                  Go            Go (hooks)            Go         Go
+//! ```
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
 //! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.
