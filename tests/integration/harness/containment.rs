@@ -133,8 +133,14 @@ fn contain() -> Result<(), String> {
     // Not covered but gone: a container must not reach the processes of the machine by an unmount.
     umount2("/proc", MntFlags::MNT_DETACH).map_err(|errno| format!("umount /proc: {errno}"))?;
     fresh("/proc", "proc", "")?;
+    let kept = needed_below_fresh().into_iter().map(|dir| Ok((File::open(&dir)?, dir)));
+    let kept: Vec<(File, PathBuf)> =
+        kept.collect::<std::io::Result<_>>().map_err(|error| format!("keep: {error}"))?;
     fresh("/tmp", "tmpfs", "mode=1777")?;
     fresh("/run", "tmpfs", "mode=755")?;
+    for (opened, dir) in kept {
+        show_again(&opened, &dir)?;
+    }
     if Path::new("/dev/shm").is_dir() {
         detach("/dev/shm")?;
         fresh("/dev/shm", "tmpfs", "mode=1777")?;
@@ -146,6 +152,38 @@ fn contain() -> Result<(), String> {
         sys::make_mount_writable(point).map_err(|error| format!("{}: {error}", mount.point))?;
     }
     Ok(())
+}
+
+/// Directories that the tests read and that a fresh mount would cover: a checkout may lie in /tmp.
+fn needed_below_fresh() -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let named = ["TEU_DEBIAN", "RUNTIME"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let target = Path::new(env!("CARGO_BIN_EXE_teu")).parent().map(Path::to_owned);
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let mut all: Vec<PathBuf> = named
+        .map(|path| if path.is_file() { path.parent().map(Path::to_owned).unwrap_or_default() } else { path })
+        .chain([checkout])
+        .chain(target)
+        .chain(own)
+        .filter(|dir| ["/tmp", "/run"].iter().any(|fresh| dir.starts_with(fresh)) && dir.is_dir())
+        .collect();
+    all.sort();
+    // A directory brings those below it along.
+    let covering = |dir: &PathBuf| all.iter().any(|other| other != dir && dir.starts_with(other));
+    let outermost: Vec<PathBuf> = all.iter().filter(|dir| !covering(dir)).cloned().collect();
+    let mut outermost = outermost;
+    outermost.dedup();
+    outermost
+}
+
+/// Puts a directory that is covered now back at its place, read-only as the tree it was opened in.
+fn show_again(opened: &File, dir: &Path) -> Result<(), String> {
+    use std::os::fd::AsRawFd;
+    fs::create_dir_all(dir).map_err(|error| format!("keep {}: {error}", dir.display()))?;
+    let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    mount(Some(source.as_str()), dir, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(|errno| format!("keep {}: {errno}", dir.display()))
 }
 
 fn fresh(path: &str, kind: &str, options: &str) -> Result<(), String> {
@@ -224,7 +262,11 @@ fn require_read_only() -> Result<(), String> {
             other => return Err(format!("{point} is no fresh {fs}: {other:?}")),
         }
     }
-    let is_empty = |dir: &str| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    let kept = needed_below_fresh();
+    let is_kept = |entry: PathBuf| kept.iter().any(|dir| dir.starts_with(&entry));
+    let is_empty = |dir: &str| {
+        fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(|entry| is_kept(entry.path())))
+    };
     match ["/tmp", "/run"].into_iter().find(|dir| !is_empty(dir)) {
         Some(dir) => Err(format!("{dir} is not empty, so it is not the one of this run")),
         None => Ok(()),
