@@ -269,6 +269,15 @@ def compare(runtimes, rounds, only):
     sizes = {runtime: runtime.path.stat().st_size // 1024 for runtime in runtimes}
     print_row("size of the program file, KiB", runtimes, sizes, "d")
 
+    table = runtimes[0].dir / "strace"
+    if table.exists():
+        print(f"\nstrace -f -c of one run of {runtimes[0].name}, the twenty most frequent:")
+        lines = table.read_text().splitlines()
+        print(lines[0])
+        by_calls = sorted((line for line in lines[2:] if line[:1].isspace() or line[:1].isdigit()),
+                          key=lambda line: int(line.split()[3]), reverse=True)
+        print("\n".join(by_calls[:21]))
+
     if complaints:
         print("\nfailures:\n  " + "\n  ".join(complaints))
     return 0

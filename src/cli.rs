@@ -4,6 +4,11 @@
 //! `--bundle`, `--flag=true` for a switch, and the last of repeated options, and engines use all three.
 #![forbid(unsafe_code)]
 
+pub mod limits;
+pub mod migrate;
+pub mod units;
+pub mod watch;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -103,6 +108,8 @@ pub enum Verb {
     Start(OnlyId),
     /// Create and start a container
     Run(Run),
+    /// Run one more process in a container
+    Exec(Box<Exec>),
     /// Print the state of a container
     State(OnlyId),
     /// Send a signal to a container
@@ -111,6 +118,22 @@ pub enum Verb {
     Delete(Delete),
     /// List containers
     List(List),
+    /// List the processes of a container
+    Ps(watch::Ps),
+    /// Freeze a container
+    Pause(OnlyId),
+    /// Let a frozen container go on
+    Resume(OnlyId),
+    /// Change the limits of a container
+    Update(Box<limits::Update>),
+    /// Print the figures of a container, and when it runs out of memory
+    Events(watch::Events),
+    /// Not supported
+    #[command(hide = true, disable_help_flag = true)]
+    Checkpoint(Box<migrate::Checkpoint>),
+    /// Not supported
+    #[command(hide = true, disable_help_flag = true)]
+    Restore(Box<migrate::Restore>),
     /// Print what create would do, in order
     Plan(Plan),
     /// Write a config.json to start from
@@ -167,6 +190,72 @@ pub struct Run {
     /// Keep the container when it has ended
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Options of `exec`. They come before the name of the container; what follows it is the program's.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Exec {
+    /// File with the process object; other options about the process are ignored then
+    #[arg(short, long, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub cwd: Option<String>,
+    /// Add a variable to the environment
+    #[arg(short, long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub env: Vec<String>,
+    /// User and group by number
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
+    pub user: Option<String>,
+    /// Add a supplementary group by number
+    #[arg(short = 'g', long, value_name = "GID", allow_hyphen_values = true)]
+    pub additional_gids: Vec<String>,
+    /// Make a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Return while the process runs
+    #[arg(short, long)]
+    pub detach: bool,
+    /// File that gets the pid of the process once its program runs
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
+    /// Socket that gets the terminal
+    #[arg(long, value_name = "PATH")]
+    pub console_socket: Option<PathBuf>,
+    /// Socket that gets the pidfd of the process
+    #[arg(long, value_name = "PATH")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Forbid new privileges
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Add a capability
+    #[arg(short, long, value_name = "CAP")]
+    pub cap: Vec<String>,
+    /// Pass so many more descriptors
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Cgroup below that of the container: PATH, or CONTROLLER[,CONTROLLER...]:PATH on version 1
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
+    pub cgroup: Vec<String>,
+    /// Go on when the container is paused: the process starts when it is resumed
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// Ignored; kept for callers that pass it
+    #[arg(long, hide = true)]
+    pub no_subreaper: bool,
+    /// Name of the container
+    #[arg(value_name = "CONTAINER-ID")]
+    pub id: String,
+    /// Program and arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
 }
 
 /// A verb that only takes a container.
@@ -241,7 +330,7 @@ pub struct Spec {
 }
 
 /// Long options that take a value.
-const VALUED: [&str; 13] = [
+const VALUED: [&str; 22] = [
     "root",
     "log",
     "log-format",
@@ -255,10 +344,19 @@ const VALUED: [&str; 13] = [
     "pid-file",
     "preserve-fds",
     "format",
+    "process",
+    "cwd",
+    "env",
+    "user",
+    "additional-gids",
+    "process-label",
+    "apparmor",
+    "cap",
+    "cgroup",
 ];
 
 /// Long options that are switches.
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 15] = [
     "debug",
     "systemd-cgroup",
     "version",
@@ -271,6 +369,9 @@ const SWITCHES: [&str; 12] = [
     "all",
     "force",
     "quiet",
+    "tty",
+    "no-new-privs",
+    "ignore-paused",
 ];
 
 /// Brings the arguments into the form of the parser; the first one is the program and stays.
@@ -286,8 +387,13 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
         let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal, or are somebody else's options.
-            let ends = verb.as_deref().is_some_and(|verb| verb == "kill") && text != "--";
+            // The words after the id belong to `kill`'s signal, the ps of the host and the program of `exec`.
+            let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
+            let takes_the_rest = is("ps") || is("exec");
+            let ends = is("kill") && text != "--" || takes_the_rest;
+            if takes_the_rest && text != "--" {
+                out.push("--".into());
+            }
             verb.get_or_insert_with(|| argument.clone());
             out.push(argument);
             if ends {
@@ -300,14 +406,14 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             Some((name, value)) => (name, Some(value)),
             None => (option.trim_start_matches('-'), None),
         };
-        if SWITCHES.contains(&name) {
+        if is_listed(&[&SWITCHES, watch::SWITCHES, migrate::SWITCHES], name) {
             match value.and_then(go_bool) {
                 Some(false) => {}
                 Some(true) => out.push(format!("--{name}").into()),
                 None if value.is_none() => out.push(format!("--{name}").into()),
                 None => out.push(argument),
             }
-        } else if VALUED.contains(&name) {
+        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED], name) {
             match value {
                 Some(value) => out.push(format!("--{name}={value}").into()),
                 None => {
@@ -316,9 +422,22 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
                 }
             }
         } else {
+            let short = |verb_of: &str, options: &[&str]| {
+                verb.as_deref().is_some_and(|v| v == verb_of) && options.contains(&name)
+            };
+            // Go also takes a value after `=` for a short switch.
+            if let (true, Some(value)) = (short("exec", &["t", "d"]), value.and_then(go_bool)) {
+                if value {
+                    out.push(format!("-{name}").into());
+                }
+                continue;
+            }
             // A short option with a value of its own.
-            let takes_next =
-                matches!(text, "-b") || text == "-f" && verb.as_deref().is_some_and(|v| v == "list");
+            let takes_next = matches!(text, "-b")
+                || value.is_none() && short("list", &["f"])
+                || value.is_none() && short("ps", &["f"])
+                || value.is_none() && short("update", &["r"])
+                || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);
             out.push(argument);
             if takes_next {
                 out.extend(arguments.next());
@@ -326,6 +445,10 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     out
+}
+
+fn is_listed(lists: &[&[&str]], name: &str) -> bool {
+    lists.iter().any(|list| list.contains(&name))
 }
 
 /// Go's idea of a boolean.
@@ -405,6 +528,44 @@ mod tests {
     #[test]
     fn what_follows_the_id_of_kill_is_left_alone() {
         assert_eq!(words("teu kill --all=1 c1 -all").join(" "), "teu kill --all c1 -all");
+    }
+
+    #[test]
+    fn what_follows_the_id_of_ps_is_for_the_ps_of_the_host() {
+        assert_eq!(words("teu ps -format json c1").join(" "), "teu ps --format json -- c1");
+        let line = parse(words("teu ps -f table c1 -e --format x").into_iter().map(Into::into).collect());
+        let Some(Verb::Ps(ps)) = line.unwrap().verb else { panic!("another verb") };
+        assert_eq!((ps.format.as_str(), ps.id.as_str()), ("table", "c1"));
+        assert_eq!(ps.options, ["-e", "--format", "x"]);
+    }
+
+    #[test]
+    fn values_of_update_may_be_negative_or_a_dash() {
+        let update = |text: &str| {
+            let line = parse(words(text).into_iter().map(Into::into).collect()).unwrap();
+            let Some(Verb::Update(update)) = line.verb else { panic!("another verb") };
+            *update
+        };
+        let args = update("teu update --cpu-quota -1 -memory -1 --pids-limit=-1 c1");
+        assert_eq!(
+            (args.cpu_quota, args.memory.as_deref(), args.pids_limit),
+            (Some(-1), Some("-1"), Some(-1))
+        );
+        for text in ["teu update -r - c1", "teu update --resources=- c1", "teu update c1 --resources -"] {
+            let args = update(text);
+            assert_eq!((args.resources, args.id.as_str()), (Some(PathBuf::from("-")), "c1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_of_unsupported_verbs_are_understood() {
+        for text in [
+            "teu restore --image-path /i --work-path /w --detach --pid-file /p -no-subreaper --bundle /b c1",
+            "teu checkpoint --image-path /i --status-fd -1 --empty-ns a --empty-ns b --tcp-close --help",
+        ] {
+            let line = parse(words(text).into_iter().map(Into::into).collect());
+            assert!(matches!(line.unwrap().verb, Some(Verb::Restore(_) | Verb::Checkpoint(_))), "{text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ const CANNOT_EXECUTE: i32 = 255;
 pub struct Setting<'a> {
     /// Working directory; as it is when absent.
     pub directory: Option<&'a CStr>,
+    /// File mode creation mask; as it is when absent.
+    pub umask: Option<u32>,
     /// Called in the process of the hook before it executes the program.
     pub confine: &'a dyn Fn() -> Result<(), Errno>,
 }
@@ -33,7 +35,7 @@ pub struct Setting<'a> {
 impl Setting<'_> {
     /// In this directory, without confinement.
     pub fn in_directory(directory: &CStr) -> Setting<'_> {
-        Setting { directory: Some(directory), confine: &|| Ok(()) }
+        Setting { directory: Some(directory), umask: None, confine: &|| Ok(()) }
     }
 }
 
@@ -89,6 +91,9 @@ fn become_hook(hook: &Hook, setting: &Setting, streams: [BorrowedFd; 3], report:
         signal::reset_all();
         process::own_process_group()?;
         process::set_parent_death_signal(0)?;
+        if let Some(umask) = setting.umask {
+            process::umask(umask);
+        }
         if let Some(directory) = setting.directory {
             path::fchdir(path::open_host_path(directory, libc::O_DIRECTORY)?.as_fd())?;
         }
@@ -114,7 +119,8 @@ fn supervise(
     for pipe in pipes {
         fd::set_nonblocking(pipe.as_fd())?;
     }
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    // A time that no clock can show never comes.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut open = [true, true];
     loop {
         let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {

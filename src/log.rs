@@ -54,7 +54,12 @@ pub fn open(settings: Settings) -> Result<()> {
 }
 
 fn file(path: &std::path::Path) -> std::io::Result<std::fs::File> {
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
 }
 
 /// Keeps a warning until the command has succeeded.

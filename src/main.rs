@@ -1,6 +1,7 @@
 //! The `teu` command: entry, dispatch, and the only place that prints an error and picks the exit status.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::exit;
 
 use teu::cli::{self, CommandLine, Stopped};
@@ -20,7 +21,7 @@ fn main() {
     match cli::parse(cli::normalize(arguments.iter().cloned())) {
         Ok(line) => exit(run(line)),
         Err(Stopped::Help(text)) => {
-            print!("{text}");
+            let _ = write!(std::io::stdout(), "{text}");
             exit(0)
         }
         Err(Stopped::Wrong(error)) => {
@@ -58,17 +59,20 @@ fn run(line: CommandLine) -> i32 {
     if let Err(error) = opened {
         fail("", error, 1);
     }
-    let (context, done) = match line.verb {
-        _ if global.version => (String::new(), commands::print_version()),
-        Some(verb) => (commands::name_of(&verb), commands::execute(global, verb)),
-        None => (String::new(), Err(Error::usage("a command is missing").hint("`teu --help` lists them"))),
+    let (context, failed, done) = match line.verb {
+        _ if global.version => (String::new(), 1, commands::print_version()),
+        Some(verb) => {
+            let (name, failed) = (commands::name_of(&verb), commands::failure_status(&verb));
+            (name, failed, commands::execute(global, verb))
+        }
+        None => (String::new(), 1, Err(Error::usage("a command is missing").hint("`teu --help` lists them"))),
     };
     match done {
         Ok(status) => {
             log::flush_warnings();
             status
         }
-        Err(error) => fail(&context, error, 1),
+        Err(error) => fail(&context, error, failed),
     }
 }
 
@@ -80,7 +84,8 @@ fn fail(context: &str, error: Error, status: i32) -> ! {
         context => format!("teu: {}: {error}", one_line(context)),
     };
     log::error(&text);
-    eprintln!("{text}");
+    // Nobody may be reading any more; the exit status still tells.
+    let _ = writeln!(std::io::stderr(), "{text}");
     exit(status)
 }
 

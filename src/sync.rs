@@ -271,6 +271,13 @@ impl FromChild {
         fd::send(socket, &bytes[..length], passed)
     }
 
+    /// Sends the message with write(2), which every filter permits that lets a program say anything.
+    pub fn write(&self, socket: BorrowedFd) -> Result<(), Errno> {
+        let mut bytes = [0u8; LARGEST];
+        let length = self.encode(&mut bytes);
+        fd::write_once(socket, &bytes[..length])
+    }
+
     fn encode(&self, bytes: &mut [u8; LARGEST]) -> usize {
         bytes[0] = match self {
             FromChild::Cloned => CLONED,
@@ -337,6 +344,30 @@ pub fn receive(socket: BorrowedFd) -> Result<Option<(FromChild, Option<OwnedFd>)
     match FromChild::decode(&bytes[..length]) {
         Some(message) => Ok(Some((message, passed))),
         None => Err(Errno::EBADMSG),
+    }
+}
+
+/// How the execution went.
+pub enum Outcome {
+    /// The program runs, or has run.
+    Executed,
+    /// It does not.
+    Failed(Failure),
+    /// The init process ended without a word.
+    Gone,
+}
+
+/// Listens until the channel closes, which execve(2) does.
+pub fn executed(channel: BorrowedFd) -> Outcome {
+    let mut about_to = false;
+    loop {
+        match receive(channel) {
+            Ok(Some((FromChild::Executing, _))) => about_to = true,
+            Ok(Some((FromChild::Failure(failure), _))) => return Outcome::Failed(failure),
+            Ok(Some(_)) | Err(_) => return Outcome::Gone,
+            Ok(None) if about_to => return Outcome::Executed,
+            Ok(None) => return Outcome::Gone,
+        }
     }
 }
 

@@ -51,12 +51,16 @@ impl Cgroup {
         order
     }
 
-    fn write_setting(&self, setting: &Setting) -> Result<()> {
-        let dir = match setting.version {
+    /// The cgroup that has the file of a setting.
+    pub(super) fn dir_of(&self, setting: &Setting) -> Option<&Dir> {
+        match setting.version {
             Version::V2 => self.v2(),
             Version::V1 => self.v1(setting.controller.v1_name()),
-        };
-        let Some(dir) = dir else {
+        }
+    }
+
+    fn write_setting(&self, setting: &Setting) -> Result<()> {
+        let Some(dir) = self.dir_of(setting) else {
             if setting.missing == Missing::Ignore {
                 return Ok(());
             }

@@ -49,6 +49,11 @@ impl Cgroup {
         Ok(Cgroup { members })
     }
 
+    /// Whether every cgroup of the container is still there. One is not after init has moved itself and removed it.
+    pub fn is_complete(&self) -> bool {
+        self.members.iter().all(|member| member.dir.as_ref().is_some_and(|dir| dir.has("cgroup.procs")))
+    }
+
     /// The cgroups in which a process of the container is now; for a container that moved its init process.
     ///
     /// What /proc says is the container's choice, so it is looked up below the container's own cgroups.

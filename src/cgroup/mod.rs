@@ -12,6 +12,7 @@ mod device_tests;
 pub mod devices;
 mod dir;
 mod exec;
+mod freeze_safely;
 mod layout;
 mod oom;
 mod process;
@@ -22,7 +23,7 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod update;
+pub mod update;
 mod view;
 
 use std::collections::BTreeMap;

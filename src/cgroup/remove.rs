@@ -31,6 +31,14 @@ impl Cgroup {
         }
         first.map_or(Ok(()), Err)
     }
+
+    /// Removes cgroups that were only planned when their maker was killed: those that are empty, since what has
+    /// processes or cgroups in it is somebody else's.
+    pub fn remove_unused(&self) {
+        for dir in self.dirs() {
+            let _ = remove_leaf(dir);
+        }
+    }
 }
 
 /// Removes a cgroup and everything below it.
@@ -66,6 +74,11 @@ fn try_remove(dir: &Dir) -> std::result::Result<(), Errno> {
     for index in (0..tree.len()).rev() {
         tree::present(tree.remove(index))?;
     }
+    remove_leaf(dir)
+}
+
+/// Removes one cgroup that has nothing below it.
+fn remove_leaf(dir: &Dir) -> std::result::Result<(), Errno> {
     // The parent is looked up anew: the directory was opened by its path, and a name is needed to remove it.
     let (Some(parent), Some(name)) =
         (dir.path().parent(), dir.path().file_name().and_then(|name| name.to_str()))

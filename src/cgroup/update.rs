@@ -2,24 +2,58 @@
 
 use super::Cgroup;
 use super::dir::Dir;
-use crate::error::Result;
-use crate::plan::cgroup::settings::Version;
+use crate::error::{Errno, Result};
+use crate::plan::cgroup::Setting;
+use crate::plan::cgroup::settings::{Missing, Version};
 use crate::plan::cgroup::update::{MemoryCheck, Update, refuse};
+
+/// What the files held before an update.
+#[derive(Debug, Default)]
+pub struct Before(Vec<Setting>);
 
 impl Cgroup {
     /// Writes new limits, also while the container is frozen. Device rules stay as they are.
     ///
     /// Errors: a limit of memory that is used up, when the check was asked for; a value that the kernel refuses.
     /// After an error what was there before is written again, as far as the kernel permits.
-    pub fn update(&self, update: &Update) -> Result<()> {
+    pub fn update(&self, update: &Update) -> Result<Before> {
         if let Some(check) = &update.check {
             self.check_memory(check)?;
         }
-        self.write_settings(&update.settings).inspect_err(|_| {
-            for setting in &update.undo {
-                let _ = self.write_settings(std::slice::from_ref(setting));
+        let mut before: Vec<Setting> =
+            update.settings.iter().filter_map(|setting| self.previous(setting)).collect();
+        // What the files say comes first: others may have changed them, and not every limit was set by us.
+        for setting in &update.undo {
+            if !before.iter().any(|read| read.file == setting.file) {
+                before.push(setting.clone());
             }
-        })
+        }
+        let before = Before(before);
+        self.write_settings(&update.settings).inspect_err(|_| self.put_back(&before))?;
+        Ok(before)
+    }
+
+    /// Writes again what was there before an update.
+    pub fn put_back(&self, before: &Before) {
+        if self.write_settings(&before.0).is_ok() {
+            return;
+        }
+        // One by one, and in both directions, since some values are refused until another one is back.
+        for setting in before.0.iter().chain(before.0.iter().rev()) {
+            let _ = self.write_settings(std::slice::from_ref(setting));
+        }
+    }
+
+    /// The setting that brings back what the file of `setting` holds now; nothing when it cannot be read.
+    fn previous(&self, setting: &Setting) -> Option<Setting> {
+        let dir = self.dir_of(setting)?;
+        let (file, value, content) = match (dir.read(&setting.file), &setting.missing) {
+            (Ok(content), _) => (&setting.file, &setting.value, content),
+            (Err(Errno::ENOENT), Missing::Instead(file, value)) => (file, value, dir.read(file).ok()?),
+            _ => return None,
+        };
+        let value = previous_value(&content, value);
+        Some(Setting { file: file.clone(), value, missing: Missing::Ignore, ..setting.clone() })
     }
 
     /// Compares new limits with what is in use. Version 1 does this itself and refuses with EBUSY.
@@ -35,7 +69,50 @@ impl Cgroup {
     }
 }
 
+/// What to write into a file with this content, so that a new value has no effect any more.
+///
+/// Files with a line for each device list only those that have a limit: for the others it is lifted.
+fn previous_value(content: &str, new: &str) -> String {
+    let device = new.split_once(' ').filter(|(device, _)| device.contains(':'));
+    let Some((device, rest)) = device else {
+        // An empty write would never reach the kernel.
+        return content.lines().next().filter(|line| !line.is_empty()).unwrap_or("\n").to_owned();
+    };
+    let line = content.lines().find(|line| line.split(' ').next() == Some(device));
+    line.map_or_else(
+        || {
+            let lifted = rest.split(' ').map(|pair| match pair.split_once('=') {
+                Some((key, _)) => format!("{key}=max"),
+                None => "0".to_owned(),
+            });
+            format!("{device} {}", lifted.collect::<Vec<_>>().join(" "))
+        },
+        str::to_owned,
+    )
+}
+
 /// A figure of a file; what cannot be read is no reason to refuse.
 fn figure(dir: &Dir, file: &str) -> u64 {
     dir.read(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::previous_value;
+
+    #[test]
+    fn what_a_file_holds_is_brought_back() {
+        assert_eq!(previous_value("max 100000\n", "5000 100000"), "max 100000");
+        assert_eq!(previous_value("\n", "0-1"), "\n");
+        assert_eq!(previous_value("", "0-1"), "\n");
+        assert_eq!(previous_value("default 100\n8:0 200\n", "300"), "default 100");
+    }
+
+    #[test]
+    fn a_device_without_a_line_gets_no_limit() {
+        let listed = "8:0 rbps=1 wbps=max riops=max wiops=max";
+        assert_eq!(previous_value(&format!("8:16 rbps=9\n{listed}\n"), "8:0 rbps=5"), listed);
+        assert_eq!(previous_value("", "8:0 rbps=5"), "8:0 rbps=max");
+        assert_eq!(previous_value("8:16 5\n", "8:0 7"), "8:0 0");
+    }
 }

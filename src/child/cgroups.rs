@@ -12,7 +12,7 @@ use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{Change, mount_setattr, move_mount};
 use crate::sys::path;
 
-use super::mounts::{LateReadOnly, attach_at, file_system, target};
+use super::mounts::{LateReadOnly, attach_at, file_system, refuse_covering, target};
 use super::root::Root;
 
 /// Makes the mount.
@@ -27,22 +27,16 @@ pub fn mount(
     let own_view = plan.namespaces.has(flag::CGROUP);
     let attributes = mount.attributes.set | mount.recursive.set;
     let place = target(root, mount, true, false)?;
+    refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
         CgroupView::None => Err(Failure::found("the container has no cgroup")),
         CgroupView::V2(own) => {
-            let made = match (own_view, own) {
-                (true, own) => {
-                    match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
-                        // In a user namespace the kernel may refuse; the directory shows the same.
-                        (Err(f), Some(own))
-                            if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 =>
-                        {
-                            copy(own, attributes)?
-                        }
-                        (made, _) => made?,
-                    }
+            let made = match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
+                // In a user namespace the kernel may refuse; the container's own directory shows what matters.
+                (Err(f), Some(own)) if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 => {
+                    copy(own, attributes)?
                 }
-                (false, _) => file_system(c"cgroup2", c"cgroup", parameters, None, attributes)?,
+                (made, _) => made?,
             };
             move_mount(made.as_fd(), place.as_fd()).call(Call::MoveMount)
         }

@@ -12,10 +12,15 @@ use crate::plan::namespaces::flag;
 use crate::plan::security::Placement;
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::clone::exit_now;
-use crate::sys::{exec, fd, process, seccomp, signal};
+use crate::sys::{exec, fd, process, signal};
 
+use super::filter::Confinement;
 use super::mounts::LateReadOnly;
-use super::{devices, home, identity, mounts, namespaces, paths, procfs, program, rootfs, terminal};
+use super::root::Root;
+use super::{
+    descriptors, devices, home, identity, keyring, mounts, namespaces, paths, procfs, program, rootfs,
+    terminal,
+};
 
 /// Where the process waits until the program may run.
 pub enum Gate {
@@ -44,7 +49,7 @@ pub fn create(task: Task) -> ! {
     let mut channel = sync.into_raw_fd();
     let Err(failure) = become_container(plan, prepared, gate, &mut channel);
     if let Some(channel) = fd::borrow(channel) {
-        let _ = FromChild::Failure(failure).send(channel, None);
+        let _ = FromChild::Failure(failure).write(channel);
     }
     exit_now(255)
 }
@@ -59,7 +64,7 @@ fn become_container(
 ) -> Result<Infallible, Failure> {
     let parent = fd::borrow(*channel).ok_or_else(|| Failure::of(Call::Receive, Errno::EBADF))?;
     // 1. Nothing of the runtime's may leak in; a parent that dies takes this process along.
-    setup(parent).during(Phase::Setup)?;
+    let umask = setup(plan, parent).during(Phase::Setup)?;
     // 2. Namespaces; the cgroup namespace now that the process is in its final cgroup.
     namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
@@ -80,7 +85,7 @@ fn become_container(
     FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
     // 6. Hooks of the container's namespaces, which still see the host's tree.
-    hooks_before_pivot(plan, prepared)?;
+    hooks_before_pivot(plan, prepared, umask)?;
     // 7. The root.
     rootfs::pivot(plan, &root).during(Phase::Pivot)?;
     // 8. What is written or hidden below it.
@@ -88,44 +93,36 @@ fn become_container(
     paths::make_read_only(plan, &root)?;
     paths::mask(plan, null, &root)?;
     // 9. Terminal, before /dev becomes read-only.
-    let terminal = terminal::open(plan, prepared, &root).during(Phase::Terminal)?;
+    let terminal = open_terminal(plan, prepared, &root).during(Phase::Terminal)?;
     terminal::attach(terminal).during(Phase::Stdio)?;
     let cwd = rootfs::make_cwd(plan, &root).during(Phase::Cwd)?;
     late.apply(plan, &root).during(Phase::ReadOnlyRoot)?;
     // 10. What must be set with privilege; then nothing of the host is open any more.
-    identity::schedule(plan).during(Phase::Scheduling)?;
-    identity::label(plan, procfs.as_ref()).during(Phase::Labels)?;
-    let environment = home::environment(plan, &root, procfs.as_ref()).during(Phase::Home)?;
-    drop((procfs, late));
+    identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
+    identity::label(&plan.security, procfs.as_ref()).during(Phase::Labels)?;
+    let environment =
+        home::environment(&plan.process, plan.identity.uid, &root, procfs.as_ref()).during(Phase::Home)?;
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
+    drop((procfs, late, cwd, root));
+    // Nothing of the host is open from here on: only streams, the container's own, channel and gate.
+    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
     // 11. Resource limits, which only the parent may raise and only while the ids are still its own; identity.
     if !plan.limits.rlimits.is_empty() {
         FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
         wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
     }
-    identity::assume(plan, prepared.filter_needs_privilege()).during(Phase::Identity)?;
+    identity::assume(&plan.identity, plan.namespaces.has_user(), prepared.filter_needs_privilege())
+        .during(Phase::Identity)?;
     if !entered {
-        rootfs::enter_cwd_again(&cwd).during(Phase::Cwd)?;
+        rootfs::enter_cwd_again(&plan.process.cwd).during(Phase::Cwd)?;
     }
     rootfs::verify_cwd().during(Phase::Cwd)?;
-    drop((cwd, root));
     process::umask(plan.identity.umask);
     // 12. The program, so that a missing one is an error of create and not of start.
     let program = program::find(&plan.process).during(Phase::Program)?;
-    // Nothing of the host is open while the process waits: only streams, the container's own, channel and gate.
-    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
     // 13. The filter with a listener, which must be handed over while the parent lives.
     if prepared.placement() == Some(Placement::BeforeCreated) {
-        identity::forbid_new_privileges(plan).during(Phase::Identity)?;
-        let listener = load_filter(prepared).during(Phase::Seccomp)?;
-        if let Some(listener) = listener {
-            FromChild::Listener(listener.as_raw_fd())
-                .send(parent, None)
-                .call(Call::Send)
-                .during(Phase::Seccomp)?;
-            wait_for_go(parent).call(Call::Receive).during(Phase::Seccomp)?;
-        }
-        identity::drop_last_privilege(plan).during(Phase::Identity)?;
+        confinement(plan, prepared).enter_with_listener(parent)?;
     }
     // 14. Created. Only this process and the gate remain.
     FromChild::Ready.send(parent, None).call(Call::Send).during(Phase::Gate)?;
@@ -134,12 +131,10 @@ fn become_container(
     let channel = pass_gate(prepared, parent, gate, channel)?;
     // 15. Hooks in full confinement, the filter, the program.
     hooks_before_exec(plan, prepared)?;
-    identity::limit_descriptors(plan).during(Phase::Identity)?;
+    identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;
     FromChild::Executing.send(channel, None).call(Call::Send).during(Phase::Execve).or_else(peer_is_gone)?;
     if prepared.placement() != Some(Placement::BeforeCreated) {
-        identity::forbid_new_privileges(plan).during(Phase::Identity)?;
-        load_filter(prepared).during(Phase::Seccomp)?;
-        identity::drop_last_privilege(plan).during(Phase::Identity)?;
+        confinement(plan, prepared).enter()?;
     }
     let errno = exec::execve(&program, &plan.process.arguments, &environment);
     Err(Failure::of(Call::Execve, errno).with(program.to_bytes())).during(Phase::Execve)
@@ -151,22 +146,24 @@ fn peer_is_gone(failure: Failure) -> Result<(), Failure> {
     if gone.contains(&failure.errno) { Ok(()) } else { Err(failure) }
 }
 
-fn setup(parent: BorrowedFd) -> Result<(), Failure> {
+/// Returns the file mode creation mask of the caller.
+fn setup(plan: &Plan, parent: BorrowedFd) -> Result<u32, Failure> {
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     signal::reset_all();
-    // The parent writes id maps, which needs this process's files in /proc to be its user's, and says go.
+    // The parent writes id maps and says go. Had it died before the signal above was armed, the socket would be
+    // closed now.
     wait_for_go(parent).call(Call::Receive)?;
-    process::set_dumpable(false).call(Call::Prctl)?;
-    // The clone may have come after the parent's death; then the signal never comes, but the socket is closed,
-    // which the wait above has seen.
-    process::umask(0);
-    Ok(())
+    if plan.rootless {
+        // Until now an unprivileged parent needed to write files of this process.
+        process::set_dumpable(false).call(Call::Prctl)?;
+    }
+    Ok(process::umask(0))
 }
 
 fn session(plan: &Plan) -> Result<(), Failure> {
     process::setsid().call(Call::Setsid).during(Phase::Setup)?;
     if let Some(name) = &plan.keyring {
-        join_keyring(name, plan.namespaces.has_user()).during(Phase::Keyring)?;
+        keyring::join(name, Some(plan.namespaces.has_user())).during(Phase::Keyring)?;
     }
     if plan.namespaces.is_new(flag::NETWORK) {
         process::loopback_up().call(Call::Ioctl).during(Phase::Loopback)?;
@@ -180,20 +177,22 @@ fn session(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A kernel without keyrings has none to leak; every other failure is one.
-fn join_keyring(name: &std::ffi::CStr, in_user_namespace: bool) -> Result<(), Failure> {
-    const OTHER_SEARCH: u32 = 0x8;
-    const USER_SEARCH: u32 = 0x8_0000;
-    let serial = match process::join_session_keyring(name) {
-        Err(Errno::ENOSYS) => return Ok(()),
-        other => other.call(Call::Keyctl)?,
-    };
-    let extra = if in_user_namespace { OTHER_SEARCH } else { USER_SEARCH };
-    process::widen_key_permissions(serial, extra).call(Call::Keyctl)
+/// The terminal of the container, which is its console too.
+fn open_terminal(plan: &Plan, prepared: &Prepared, root: &Root) -> Result<Option<OwnedFd>, Failure> {
+    let socket = prepared.console.as_ref().map(AsFd::as_fd);
+    terminal::open(plan.process.terminal, plan.identity.uid, plan.devices.populate, socket, root)
 }
 
-fn hooks_before_pivot(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
-    let setting = Setting::in_directory(&prepared.bundle);
+fn confinement<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Confinement<'a> {
+    Confinement {
+        identity: &plan.identity,
+        filter: prepared.filter.as_ref(),
+        privilege_was_kept: prepared.filter_needs_privilege(),
+    }
+}
+
+fn hooks_before_pivot(plan: &Plan, prepared: &Prepared, umask: u32) -> Result<(), Failure> {
+    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle) };
     for (index, hook) in plan.hooks.create_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("creating"), &setting)
             .item(Phase::CreateContainerHooks, index)?;
@@ -207,12 +206,11 @@ fn hooks_before_exec(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
         if prepared.placement() == Some(Placement::BeforeCreated) {
             return Ok(()); // inherited
         }
-        let confined = identity::forbid_new_privileges(plan)
-            .and_then(|()| load_filter(prepared))
-            .and_then(|_| identity::drop_last_privilege(plan));
-        confined.map_err(|failure| Errno::from_raw(failure.errno))
+        identity::limit_descriptors(&plan.limits)
+            .and_then(|()| confinement(plan, prepared).enter())
+            .map_err(|failure| Errno::from_raw(failure.errno))
     };
-    let setting = Setting { directory: None, confine: &confine };
+    let setting = Setting { directory: None, umask: None, confine: &confine };
     for (index, hook) in plan.hooks.start_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("created"), &setting)
             .item(Phase::StartContainerHooks, index)?;
@@ -228,53 +226,25 @@ fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Resul
     hooks::run(hook, &text, setting).map_err(|failed| Failure::found(&failed.0))
 }
 
-fn load_filter(prepared: &Prepared) -> Result<Option<OwnedFd>, Failure> {
-    match &prepared.filter {
-        Some(filter) => seccomp::load(&filter.instructions, filter.flags).call(Call::Seccomp),
-        None => Ok(None),
-    }
-}
-
-/// Puts the channel right above what the container gets and the gate above it, makes the container's own
-/// descriptors inheritable, and closes everything else.
+/// Puts the channel right above what the container gets and the gate above it, and closes everything else.
 fn keep_descriptors(
     prepared: &Prepared,
     gate: Gate,
     channel: &mut RawFd,
 ) -> Result<(BorrowedFd<'static>, Gate), Failure> {
-    let number = 3 + prepared.passed.count as RawFd;
-    // Both are first moved out of the way of their final places.
-    let high = |fd: RawFd| fd::duplicate_at_least(fd, number + 2).call(Call::Dup);
-    let parent = high(*channel)?;
+    let missing = || Failure::of(Call::Dup, Errno::EBADF);
     let gate = match gate {
-        Gate::Socket(listener) => Some(high(listener.into_raw_fd())?),
+        Gate::Socket(listener) => Some(listener.into_raw_fd()),
         Gate::Parent => None,
     };
-    fd::dup_onto_cloexec(parent.as_fd(), number).call(Call::Dup)?;
-    *channel = number;
-    if let Some(gate) = &gate {
-        fd::dup_onto_cloexec(gate.as_fd(), number + 1).call(Call::Dup)?;
-    }
-    let first = number + 1 + RawFd::from(gate.is_some());
-    // From here on these numbers mean nothing; nobody may close them again.
-    let _ = (parent.into_raw_fd(), gate.as_ref().map(AsRawFd::as_raw_fd));
+    let kept: Vec<RawFd> = std::iter::once(*channel).chain(gate).collect();
+    let first = descriptors::keep(&prepared.passed, &kept)?;
+    *channel = first;
     let gate = match gate {
-        Some(moved) => {
-            let _ = moved.into_raw_fd();
-            Gate::Socket(fd::adopt(number + 1).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF))?)
-        }
+        Some(_) => Gate::Socket(fd::adopt(first + 1).ok_or_else(missing)?),
         None => Gate::Parent,
     };
-    fd::close_range(first as u32, u32::MAX).call(Call::CloseRange)?;
-    for passed in 3..number {
-        if prepared.passed.open.contains(&passed) {
-            fd::keep_on_exec(passed).call(Call::Dup)?;
-        } else {
-            fd::close_range(passed as u32, passed as u32).call(Call::CloseRange)?;
-        }
-    }
-    let parent = fd::borrow(number).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF))?;
-    Ok((parent, gate))
+    Ok((fd::borrow(first).ok_or_else(missing)?, gate))
 }
 
 /// Waits for `start`. Returns the descriptor over which the rest is told, under the number of the channel.

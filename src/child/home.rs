@@ -6,8 +6,7 @@
 use std::ffi::CString;
 use std::os::fd::AsFd;
 
-use crate::plan::Plan;
-use crate::plan::process::Home;
+use crate::plan::process::{Home, Process};
 use crate::sync::Failure;
 use crate::sys::exec::StringList;
 use crate::sys::{fd, path};
@@ -18,11 +17,16 @@ use super::root::Root;
 const LARGEST: usize = 1024 * 1024;
 const LONGEST_LINE: usize = 4096;
 
-/// The environment of the program.
-pub fn environment(plan: &Plan, root: &Root, procfs: Option<&Procfs>) -> Result<StringList, Failure> {
-    let mut environment = plan.process.environment.clone();
-    if plan.process.home == Home::Lookup {
-        let home = procfs.and_then(|procfs| look_up(root, procfs, plan.identity.uid));
+/// The environment of the program that runs as `uid`.
+pub fn environment(
+    process: &Process,
+    uid: u32,
+    root: &Root,
+    procfs: Option<&Procfs>,
+) -> Result<StringList, Failure> {
+    let mut environment = process.environment.clone();
+    if process.home == Home::Lookup {
+        let home = procfs.and_then(|procfs| look_up(root, procfs, uid));
         let mut entry = b"HOME=".to_vec();
         entry.extend_from_slice(home.as_deref().unwrap_or(b"/"));
         if let Ok(entry) = CString::new(entry) {

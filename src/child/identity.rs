@@ -1,8 +1,10 @@
 //! Who the process becomes. The order follows capabilities(7): what a step needs is given up after it.
 
 use crate::error::Errno;
-use crate::plan::Plan;
-use crate::plan::identity::{Groups, Set};
+use crate::plan::identity::{Groups, Identity, Set};
+use crate::plan::limits::Limits;
+use crate::plan::process::Process;
+use crate::plan::security::Security;
 use crate::sync::{Call, Failure, In};
 use crate::sys::{identity, process};
 
@@ -11,25 +13,25 @@ use super::procfs::Procfs;
 const CAP_SYS_ADMIN: Set = 1 << 21;
 
 /// Scheduler, I/O priority, personality, memory policy: all of them survive execve(2).
-pub fn schedule(plan: &Plan) -> Result<(), Failure> {
-    if let Some(attributes) = &plan.process.scheduler {
+pub fn schedule(planned: &Process, security: &Security) -> Result<(), Failure> {
+    if let Some(attributes) = &planned.scheduler {
         process::set_scheduler(attributes).call(Call::SchedSetattr)?;
     }
-    if let Some((class, level)) = plan.process.io_priority {
+    if let Some((class, level)) = planned.io_priority {
         process::set_io_priority(class, level).call(Call::IoprioSet)?;
     }
     // Without a request the flags that the caller runs with, such as no address randomization, are cleared.
-    process::personality(plan.security.personality.unwrap_or(0)).call(Call::Personality)?;
-    if let Some(policy) = &plan.security.memory_policy {
+    process::personality(security.personality.unwrap_or(0)).call(Call::Personality)?;
+    if let Some(policy) = &security.memory_policy {
         process::set_memory_policy(policy.mode, &policy.nodes).call(Call::SetMempolicy)?;
     }
     Ok(())
 }
 
 /// Labels that take effect with execve(2), written through the private procfs while still privileged.
-pub fn label(plan: &Plan, procfs: Option<&Procfs>) -> Result<(), Failure> {
+pub fn label(security: &Security, procfs: Option<&Procfs>) -> Result<(), Failure> {
     let Some(procfs) = procfs else { return Ok(()) };
-    if let Some(profile) = &plan.security.apparmor {
+    if let Some(profile) = &security.apparmor {
         let mut command = b"exec ".to_vec();
         command.extend_from_slice(profile.to_bytes());
         let written = match procfs.write(c"thread-self/attr/apparmor/exec", &command) {
@@ -41,15 +43,14 @@ pub fn label(plan: &Plan, procfs: Option<&Procfs>) -> Result<(), Failure> {
         };
         written?;
     }
-    if let Some(label) = &plan.security.selinux {
+    if let Some(label) = &security.selinux {
         procfs.write(c"thread-self/attr/exec", label.to_bytes())?;
     }
     Ok(())
 }
 
 /// Bounding set, groups, ids, capabilities. CAP_SYS_ADMIN stays for a moment when the filter still needs it.
-pub fn assume(plan: &Plan, keep_for_filter: bool) -> Result<(), Failure> {
-    let wanted = &plan.identity;
+pub fn assume(wanted: &Identity, in_user_namespace: bool, keep_for_filter: bool) -> Result<(), Failure> {
     let sets = &wanted.capabilities;
     for capability in 0..=wanted.last_capability {
         if sets.bounding & (1 << capability) == 0 {
@@ -70,7 +71,7 @@ pub fn assume(plan: &Plan, keep_for_filter: bool) -> Result<(), Failure> {
         match identity::set_groups(groups) {
             Ok(()) => {}
             // setgroups(2) is denied in the user namespace of an unprivileged user; none were asked for.
-            Err(Errno::EPERM) if groups.is_empty() && plan.namespaces.has_user() => {}
+            Err(Errno::EPERM) if groups.is_empty() && in_user_namespace => {}
             Err(errno) => return Err(Failure::of(Call::Setgroups, errno)),
         }
     }
@@ -112,8 +113,8 @@ fn own_stdio(uid: u32) -> Result<(), Failure> {
 }
 
 /// The limit of open files, which the parent has left larger for the set-up.
-pub fn limit_descriptors(plan: &Plan) -> Result<(), Failure> {
-    for (limit, _) in plan.limits.rlimits.iter().filter(|(limit, _)| limit.resource == libc::RLIMIT_NOFILE) {
+pub fn limit_descriptors(limits: &Limits) -> Result<(), Failure> {
+    for (limit, _) in limits.rlimits.iter().filter(|(limit, _)| limit.resource == libc::RLIMIT_NOFILE) {
         let value = process::Limit { soft: limit.soft, hard: limit.hard };
         process::set_limit(0, limit.resource, value).call(Call::Prlimit)?;
     }
@@ -121,19 +122,18 @@ pub fn limit_descriptors(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// PR_SET_NO_NEW_PRIVS, when the plan says so.
-pub fn forbid_new_privileges(plan: &Plan) -> Result<(), Failure> {
-    if plan.identity.no_new_privileges {
+pub fn forbid_new_privileges(wanted: &Identity) -> Result<(), Failure> {
+    if wanted.no_new_privileges {
         identity::set_no_new_privileges().call(Call::Prctl)?;
     }
     Ok(())
 }
 
 /// After the filter: exactly the capabilities of the plan.
-pub fn drop_last_privilege(plan: &Plan) -> Result<(), Failure> {
-    let needs = plan.security.seccomp.is_some() && !plan.identity.no_new_privileges;
-    if !needs {
+pub fn drop_last_privilege(wanted: &Identity, kept_for_filter: bool) -> Result<(), Failure> {
+    if !kept_for_filter {
         return Ok(());
     }
-    let sets = &plan.identity.capabilities;
+    let sets = &wanted.capabilities;
     identity::set_capabilities(sets.effective, sets.permitted, sets.inheritable).call(Call::Capset)
 }

@@ -8,9 +8,13 @@
 mod cgroups;
 mod copy_up;
 pub mod create;
+mod descriptors;
 mod devices;
+pub mod exec;
+mod filter;
 mod home;
 mod identity;
+mod keyring;
 mod mounts;
 mod namespaces;
 mod paths;
@@ -21,4 +25,5 @@ mod rootfs;
 mod terminal;
 
 pub use create::{Gate, Task, create};
+pub use exec::{ExecTask, exec};
 pub use namespaces::stage::pass as pass_stage;

@@ -65,6 +65,7 @@ pub fn mount(
         }
         Kind::Remount => {
             let target = root.open(&mount.destination, 0).call(Call::Openat)?;
+            refuse_covering(root, mount, &target)?;
             set_attributes(target.as_fd(), mount)?;
             propagate(target.as_fd(), mount)
         }
@@ -258,7 +259,7 @@ pub fn target(root: &Root, mount: &Mount, directory: bool, special: bool) -> Res
 }
 
 /// The root itself, and whatever turns out to be a procfs, must not be covered. CVE-2019-16884.
-fn refuse_covering(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<(), Failure> {
+pub fn refuse_covering(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<(), Failure> {
     let there = path::stat_fd(target.as_fd()).call(Call::Statx)?;
     if there.mount_id == root.stat.mount_id && there.same_inode(&root.stat) {
         return Err(Failure::found("the destination is the root of the container"));

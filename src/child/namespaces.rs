@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::error::Errno;
 use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
-use crate::plan::namespaces::flag;
+use crate::plan::namespaces::{KINDS, flag};
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{clone, identity, path, process};
 
@@ -51,7 +51,7 @@ fn return_to_rootfs(prepared: &Prepared) -> Result<(), Failure> {
 }
 
 /// In a user namespace everything that follows is done as its root.
-fn become_root() -> Result<(), Failure> {
+pub(super) fn become_root() -> Result<(), Failure> {
     identity::set_gid(0).call(Call::Setresgid)?;
     match identity::set_groups(&[]) {
         // setgroups(2) is denied in the namespace of an unprivileged user.
@@ -64,6 +64,31 @@ fn become_root() -> Result<(), Failure> {
     process::set_dumpable(false).call(Call::Prctl)
 }
 
+/// Joins the namespaces of a process that are of the kinds in `flags`, with one call where the kernel permits it.
+///
+/// Some may belong to another user namespace than the process's own; then each is tried before the user namespace
+/// is joined, and what could not be joined before is joined after. All of it is through one pidfd, so that they
+/// cannot be those of two processes. Errors: ESRCH when the process is gone.
+pub fn join_process(pidfd: BorrowedFd, flags: u64) -> Result<(), Errno> {
+    match clone::setns(pidfd, flags) {
+        Err(Errno::EPERM) if flags & flag::USER != 0 => {}
+        // No flag at all is none to join.
+        Err(Errno::EINVAL) if flags == 0 => return Ok(()),
+        other => return other,
+    }
+    let mut left = 0;
+    let others = KINDS.iter().map(|(kind, ..)| *kind).filter(|kind| flags & kind & !flag::USER != 0);
+    for kind in others {
+        match clone::setns(pidfd, kind) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => left |= kind,
+            Err(errno) => return Err(errno),
+        }
+    }
+    clone::setns(pidfd, flag::USER)?;
+    if left == 0 { Ok(()) } else { clone::setns(pidfd, left) }
+}
+
 /// Makes the time namespace, has its offsets written, and enters it.
 ///
 /// unshare(2) only affects children; entering one's own `time_for_children` makes a fork unnecessary.
@@ -74,8 +99,10 @@ pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> R
     let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
     clone::unshare(flag::TIME).call(Call::Unshare)?;
     if plan.namespaces.time_offsets.is_some() {
-        // The parent needs to open a file of this process.
-        process::set_dumpable(true).call(Call::Prctl)?;
+        // An unprivileged parent can only open the files of a process that it could trace.
+        if plan.rootless {
+            process::set_dumpable(true).call(Call::Prctl)?;
+        }
         FromChild::TimeOffsets.send(parent, None).call(Call::Send)?;
         wait_for_go(parent).call(Call::Receive)?;
         process::set_dumpable(false).call(Call::Prctl)?;

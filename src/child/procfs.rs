@@ -1,4 +1,4 @@
-//! A procfs of this process's own, which nothing can be mounted over.
+//! A procfs of this process's own, which nothing can be mounted over, or that of the host before it is left.
 //!
 //! Labels and kernel parameters are written through it. It is made after the pid namespace, is attached nowhere,
 //! and is closed before the identity changes. CVE-2019-16884, CVE-2025-52881.
@@ -37,16 +37,34 @@ impl Procfs {
         if needed { Procfs::new().map(Some) } else { Ok(None) }
     }
 
-    fn new() -> Result<Procfs, Failure> {
+    /// Makes one.
+    pub fn new() -> Result<Procfs, Failure> {
         let context = fsopen(c"proc").call(Call::Fsopen)?;
         fsconfig_create(context.as_fd()).call(Call::Fsconfig)?;
         let fd = fsmount(context.as_fd(), attr::NOSUID | attr::NODEV | attr::NOEXEC).call(Call::Fsmount)?;
+        Procfs::verified(fd)
+    }
+
+    fn verified(fd: OwnedFd) -> Result<Procfs, Failure> {
         let stat = path::stat_fd(fd.as_fd()).call(Call::Statx)?;
         let magic = path::file_system(fd.as_fd()).call(Call::Statfs)?;
         if magic != PROC_SUPER_MAGIC || stat.inode != PROC_ROOT_INODE {
-            return Err(Failure::found("the new procfs is not a procfs"));
+            return Err(Failure::found("the procfs is not the root of a procfs"));
         }
         Ok(Procfs { mount_id: stat.mount_id, fd })
+    }
+
+    /// The one of the caller, for a process that has not joined the container yet.
+    pub fn of_host() -> Result<Procfs, Failure> {
+        let fd = path::openat2(
+            path::cwd_fd(),
+            c"/proc",
+            libc::O_PATH | libc::O_DIRECTORY,
+            0,
+            resolve::NO_SYMLINKS,
+        )
+        .call(Call::Openat)?;
+        Procfs::verified(fd)
     }
 
     /// Opens a file of it; magic links and other mounts are refused.

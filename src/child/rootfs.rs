@@ -1,5 +1,6 @@
 //! The root file system: propagation, attaching, the change of root, the working directory.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::error::Errno;
@@ -11,7 +12,7 @@ use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{
     Change, detach_here, mount_setattr, move_here_onto_root, move_mount, open_tree_clone, pivot_root_here,
 };
-use crate::sys::path;
+use crate::sys::path::{self, resolve};
 
 use super::root::Root;
 
@@ -118,8 +119,13 @@ pub fn enter_cwd(cwd: &OwnedFd) -> Result<bool, Failure> {
     }
 }
 
-/// Enters it as the user of the container.
-pub fn enter_cwd_again(cwd: &OwnedFd) -> Result<(), Failure> {
+/// Enters `cwd` as the user of the container, after the change of root and of identity.
+pub fn enter_cwd_again(cwd: &CStr) -> Result<(), Failure> {
+    let here =
+        path::openat2(path::cwd_fd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0).call(Call::Openat)?;
+    let rules = resolve::IN_ROOT | resolve::NO_MAGICLINKS;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let cwd = path::openat2(here.as_fd(), cwd, flags, 0, rules).call(Call::Openat)?;
     path::fchdir(cwd.as_fd()).call(Call::Chdir)
 }
 

@@ -2,11 +2,10 @@
 //!
 //! The other side is opened through the master, never by a name that the image could have made. CVE-2025-52565.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
-use crate::parent::prepare::Prepared;
-use crate::plan::Plan;
+use crate::plan::process::Terminal;
 use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{move_mount, open_tree_clone};
 use crate::sys::path::{self, resolve};
@@ -16,27 +15,32 @@ use super::root::{Root, open_child};
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
-/// Makes the terminal, sends its master away, and binds the other side on /dev/console.
-pub fn open(plan: &Plan, prepared: &Prepared, root: &Root) -> Result<Option<OwnedFd>, Failure> {
-    let Some(terminal) = plan.process.terminal else { return Ok(None) };
+/// Makes the terminal of `uid`, binds its side of the program on /dev/console when `is_console`, and sends the
+/// master over `socket`. Returns the side of the program.
+pub fn open(
+    terminal: Option<Terminal>,
+    uid: u32,
+    is_console: bool,
+    socket: Option<BorrowedFd>,
+    root: &Root,
+) -> Result<Option<OwnedFd>, Failure> {
+    let Some(terminal) = terminal else { return Ok(None) };
     let (master, peer) = open_pair(root)?;
     if let Some((rows, columns)) = terminal.size {
         tty::set_size(master.as_fd(), rows, columns).call(Call::Ioctl)?;
     }
-    path::chown_fd(peer.as_fd(), plan.identity.uid, u32::MAX).call(Call::Chown)?;
-    if plan.devices.populate {
+    path::chown_fd(peer.as_fd(), uid, u32::MAX).call(Call::Chown)?;
+    if is_console {
         bind_console(root, &peer)?;
     }
-    let socket =
-        prepared.console.as_ref().ok_or_else(|| Failure::found("no socket to send the terminal to"))?;
+    let socket = socket.ok_or_else(|| Failure::found("no socket to send the terminal to"))?;
     let number = tty::number(master.as_fd()).call(Call::Ioctl)?;
-    fd::send(socket.as_fd(), format!("/dev/pts/{number}").as_bytes(), Some(master.as_fd()))
-        .call(Call::Send)?;
+    fd::send(socket, format!("/dev/pts/{number}").as_bytes(), Some(master.as_fd())).call(Call::Send)?;
     Ok(Some(peer))
 }
 
 /// The ptmx of the devpts that is mounted in the container, and its other side.
-pub fn open_pair(root: &Root) -> Result<(OwnedFd, OwnedFd), Failure> {
+fn open_pair(root: &Root) -> Result<(OwnedFd, OwnedFd), Failure> {
     let not_there = || Failure::found("no devpts is mounted on /dev/pts in the container");
     let pts = root.open_real_directory(c"dev/pts").map_err(|_| not_there())?;
     if path::file_system(pts.as_fd()).call(Call::Statfs)? != DEVPTS_SUPER_MAGIC {

@@ -1,16 +1,17 @@
 //! `teu delete`.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::open_root;
+use crate::cgroup::Cgroup;
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
 use crate::parent::create::{c_path, run_poststop};
 use crate::plan;
-use crate::state::{Container, Id, Root, Status, missing};
+use crate::state::{Container, Directory, Id, Lock, Root, Status, is_missing, missing};
 use crate::sys::clone::Child;
 
 /// How long a killed process may take to end.
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Deletes a container.
 pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
     let id = Id::new(&args.id)?;
-    let not_there = |error: Error| if args.force && error.errno().is_none() { Ok(0) } else { Err(error) };
+    let not_there = |error: Error| if args.force && is_missing(&error) { Ok(0) } else { Err(error) };
     let root = match open_root(global) {
         Ok(root) => root,
         Err(error) => return not_there(error),
@@ -28,11 +29,48 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
         Ok(directory) => directory,
         Err(error) => return not_there(error),
     };
-    let _lock = directory.lock()?;
-    let Some(record) = directory.load()? else {
-        // `create` was killed before it had written anything.
-        root.remove(&id)?;
+    let record = match directory.load() {
+        Ok(record) => record,
+        // Nothing may be concluded from a damaged record; what is in the cgroups is known all the same.
+        Err(error) if !args.force => return Err(error),
+        Err(_) => {
+            let cgroup = Cgroup::open(&directory.load_cgroups());
+            if cgroup.exists() {
+                cgroup.kill_all(libc::SIGKILL)?;
+                cgroup.remove()?;
+            }
+            root.remove(&id)?;
+            return Ok(0);
+        }
+    };
+    let Some(record) = record else {
+        // `create` was killed before it had written anything, or is about to.
+        if directory.try_lock().is_ok() {
+            root.remove(&id)?;
+        }
         return if args.force { Ok(0) } else { Err(missing()) };
+    };
+    if record.own.creating && directory.try_lock().is_err() {
+        // Its `create` is at work: it holds the lock until it has succeeded or undone everything.
+        if !args.force {
+            return Err(refused(&id, Status::Creating));
+        }
+        if let Some(init) = record.live_init() {
+            let _ = init.kill(libc::SIGKILL);
+        }
+    }
+    let _lock = match take_lock(&directory) {
+        Ok(lock) => lock,
+        // Another delete was faster.
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return not_there(missing()),
+        Err(error) => return Err(error),
+    };
+    let record = match directory.load() {
+        Ok(Some(record)) => record,
+        // Undone meanwhile.
+        Ok(None) | Err(_) if args.force => return Ok(0),
+        Ok(None) => return Err(missing()),
+        Err(error) => return Err(error),
     };
     let container = Container::of(directory, record);
     let may = match container.status {
@@ -41,15 +79,28 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
         Status::Running | Status::Paused => args.force,
     };
     if !may {
-        let status = container.status.text();
-        return Err(Error::state(format!(
-            "cannot delete container {} that is not stopped: {status}",
-            id.as_str()
-        ))
-        .hint("stop it first, or pass --force"));
+        return Err(refused(&id, container.status));
     }
     destroy(&root, container)?;
     Ok(0)
+}
+
+/// Takes the lock within some time: a hook of `create` that deletes the container waits for its own command.
+fn take_lock(directory: &Directory) -> Result<Lock> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match directory.try_lock() {
+            Err(error) if error.errno() == Some(Errno::EAGAIN) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn refused(id: &Id, status: Status) -> Error {
+    Error::state(format!("cannot delete container {} that is not stopped: {}", id.as_str(), status.text()))
+        .hint("stop it first, or pass --force")
 }
 
 /// Ends what runs, removes what the runtime has made, then runs the poststop hooks.
@@ -60,7 +111,10 @@ pub fn destroy(root: &Root, container: Container) -> Result<()> {
     if let Some(init) = &container.init {
         end(init, &container)?;
     }
-    if cgroup.exists() {
+    if !container.record.own.owns_cgroups {
+        // Only planned: what is there may be somebody else's.
+        cgroup.remove_unused();
+    } else if cgroup.exists() {
         if !container.record.own.private_pid_namespace || container.init.is_some() {
             cgroup.kill_all(libc::SIGKILL)?;
         }
@@ -91,6 +145,11 @@ fn end(init: &Child, container: &Container) -> Result<()> {
     if cgroup.is_frozen().unwrap_or(false) {
         cgroup.thaw()?;
     }
+    wait_for_end(init)
+}
+
+/// Waits until the init process has ended.
+pub fn wait_for_end(init: &Child) -> Result<()> {
     let mut waiting = [PollFd::new(init.pidfd.as_fd(), PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     loop {

@@ -49,6 +49,7 @@ pub fn features() -> Result<i32> {
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": format!("{major}.{minor}.{micro}"),
+            "io.github.teu.checkpoint.enabled": "false",
             "io.github.teu.version": env!("CARGO_PKG_VERSION"),
         },
         "potentiallyUnsafeConfigAnnotations": process::UNSAFE_ANNOTATIONS,

@@ -1,5 +1,7 @@
 //! `teu list`.
 
+use std::io::Write;
+
 use super::root_path;
 use super::state::{Shown, print};
 use crate::cli::{Global, List};
@@ -35,7 +37,9 @@ fn all(root: &Root) -> Result<Vec<Container>> {
     for id in root.ids()? {
         match Container::load(root, &id) {
             Ok(container) => containers.push(container),
-            Err(error) => eprintln!("load container {}: {error}", id.as_str()),
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "load container {}: {error}", id.as_str());
+            }
         }
     }
     Ok(containers)

@@ -3,23 +3,30 @@
 
 mod create;
 mod delete;
+mod events;
+mod exec;
 mod features;
 mod kill;
 mod list;
+mod migrate;
+mod pause;
 mod plan;
+mod ps;
+mod resume;
 mod run;
 mod setup;
 mod signals;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::path::PathBuf;
 
 use crate::cli::{Global, Verb};
 use crate::error::{Error, Result};
-use crate::state::Root;
+use crate::state::{Container, Id, Root, missing};
 
 /// Does what the command line says. Returns the exit status.
 pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
@@ -27,10 +34,18 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Create(args) => create::create(global, &args),
         Verb::Start(args) => start::start(global, &args.id),
         Verb::Run(args) => run::run(global, &args),
+        Verb::Exec(args) => exec::exec(global, &args),
         Verb::State(args) => state::state(global, &args.id),
         Verb::Kill(args) => kill::kill(global, &args),
         Verb::Delete(args) => delete::delete(global, &args),
         Verb::List(args) => list::list(global, &args),
+        Verb::Ps(args) => ps::ps(global, &args),
+        Verb::Pause(args) => pause::pause(global, &args.id),
+        Verb::Resume(args) => resume::resume(global, &args.id),
+        Verb::Update(args) => update::update(global, &args),
+        Verb::Events(args) => events::events(global, &args),
+        Verb::Checkpoint(_) => migrate::refuse("checkpoint"),
+        Verb::Restore(_) => migrate::refuse("restore"),
         Verb::Plan(args) => plan::plan(global, &args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => features::features(),
@@ -49,14 +64,30 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Create(args) => format!("create {}", args.id),
         Verb::Start(args) => format!("start {}", args.id),
         Verb::Run(args) => format!("run {}", args.create.id),
+        Verb::Exec(args) => format!("exec {}: exec failed", args.id),
         Verb::State(args) => format!("state {}", args.id),
         Verb::Kill(args) => format!("kill {}", args.id),
         Verb::Delete(args) => format!("delete {}", args.id),
         Verb::List(_) => "list".to_owned(),
+        Verb::Ps(args) => format!("ps {}", args.id),
+        Verb::Pause(args) => format!("pause {}", args.id),
+        Verb::Resume(args) => format!("resume {}", args.id),
+        Verb::Update(args) => format!("update {}", args.id),
+        Verb::Events(args) => format!("events {}", args.id),
+        // The error says which verb it is.
+        Verb::Checkpoint(_) | Verb::Restore(_) => String::new(),
         Verb::Plan(_) => "plan".to_owned(),
         Verb::Spec(_) => "spec".to_owned(),
         Verb::Features => "features".to_owned(),
         Verb::Version => "version".to_owned(),
+    }
+}
+
+/// The exit status of a command that fails. That of `exec` must not be taken for one of its program.
+pub fn failure_status(verb: &Verb) -> i32 {
+    match verb {
+        Verb::Exec(_) => 255,
+        _ => 1,
     }
 }
 
@@ -102,6 +133,14 @@ fn open_root(global: &Global) -> Result<Root> {
         Some(crate::error::Errno::ENOENT) => crate::state::missing(),
         _ => error,
     })
+}
+
+/// Looks a container up. As long as the lock is held no other command changes it.
+fn locked(global: &Global, id: &str) -> Result<(Container, nix::fcntl::Flock<std::fs::File>)> {
+    let directory = open_root(global)?.directory(&Id::new(id)?)?;
+    let lock = directory.lock()?;
+    let record = directory.load()?.ok_or_else(missing)?;
+    Ok((Container::of(directory, record), lock))
 }
 
 /// Opens the directory of all containers, made when missing.

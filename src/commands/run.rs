@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::delete::destroy;
-use super::start::{Outcome, executed, poststart, undone};
+use super::start::{poststart, undone};
 use super::{make_root, setup};
 use crate::cli::{Create, Global, Run};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::parent::foreground::{self, Relay};
 use crate::parent::prepare::{self, Passed};
 use crate::plan::Plan;
 use crate::state::{Container, Id, Root, Status};
-use crate::sync::send_go;
+use crate::sync::{Outcome, executed, send_go};
 use crate::sys::{process, signal};
 
 /// Runs a container. The exit status is that of its program.

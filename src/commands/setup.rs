@@ -7,10 +7,12 @@ use teu_seccomp::cache::Cache;
 
 use crate::cgroup::Layout;
 use crate::cli::{Create, Global, go_bool};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parent::prepare::{Inputs, Passed};
+use crate::plan::identity::Identity;
+use crate::plan::security::{Placement, Security};
 use crate::plan::{self, Plan, Request};
 use crate::state::{HookLists, Root};
 
@@ -65,7 +67,7 @@ pub fn request(args: &Create, bundle: PathBuf, detached: bool, passed: &Passed, 
 
 /// The handles that the caller of teu contributes.
 pub fn inputs(setup: &Setup, args: &Create, passed: Passed, root: &Root) -> Result<Inputs> {
-    let filter = filter(&setup.plan, root)?;
+    let filter = filter(&setup.plan.security, &setup.plan.identity, root)?;
     Ok(Inputs { console_socket: absolute(args.console_socket.as_deref())?, passed, filter })
 }
 
@@ -86,10 +88,10 @@ pub fn listen_fds() -> u32 {
     }
 }
 
-/// Compiles the filter of the plan, or takes it from the cache below the state directory, and refuses one that
+/// Compiles the filter of a plan, or takes it from the cache below the state directory, and refuses one that
 /// would stop the container from starting.
-fn filter(plan: &Plan, root: &Root) -> Result<Option<Program>> {
-    let Some(seccomp) = &plan.security.seccomp else { return Ok(None) };
+pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<Option<Program>> {
+    let Some(seccomp) = &security.seccomp else { return Ok(None) };
     // No id starts with a dot.
     let cache = Cache::new(root.path().join(".seccomp"));
     let (program, cached) = cache
@@ -99,14 +101,28 @@ fn filter(plan: &Plan, root: &Root) -> Result<Option<Program>> {
         format!("seccomp program {}", if cached { "taken from the cache" } else { "compiled" })
     });
     let mut needed = vec!["execve"];
-    if !plan.identity.no_new_privileges {
+    if !identity.no_new_privileges {
         needed.push("capset");
+    }
+    if seccomp.placement == Placement::BeforeCreated {
+        // The hand-over of the listener and the wait for start come after the filter.
+        needed.extend([
+            "sendmsg",
+            "recvmsg",
+            "write",
+            "close",
+            "prctl",
+            "close_range",
+            "accept4",
+            "dup3",
+            "exit_group",
+        ]);
     }
     let refused = program.refuses(&needed);
     if let Some(name) = refused.first() {
         return Err(Error::config(
             "/linux/seccomp",
-            format!("the profile forbids {name}, which the start needs"),
+            format!("the profile does not allow {name}, which the start needs"),
         )
         .hint("allow it; with noNewPrivileges only execve is needed"));
     }
@@ -132,7 +148,12 @@ pub fn is_rootless(global: &Global, host: &Host) -> Result<bool> {
 
 /// Keeps the warnings of the plan for the log.
 pub fn report_warnings(plan: &Plan) {
-    for warning in &plan.warnings {
+    report(&plan.warnings);
+}
+
+/// Keeps warnings for the log.
+pub fn report(warnings: &[Warning]) {
+    for warning in warnings {
         crate::log::warn(&format!("{} ({})", warning.text, warning.at));
     }
 }

@@ -1,8 +1,8 @@
 //! `teu start`: opens the gate and hears whether the program could be executed.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use super::delete::destroy;
+use super::delete::{destroy, wait_for_end};
 use super::open_root;
 use crate::cli::Global;
 use crate::config;
@@ -12,7 +12,7 @@ use crate::parent::create::{c_path, run_hook};
 use crate::parent::failure;
 use crate::plan::{self, Request};
 use crate::state::{Container, Id, Root, Status};
-use crate::sync::{Failure, FromChild, Phase, receive, send_go};
+use crate::sync::{Failure, Outcome, Phase, executed, send_go};
 
 /// Starts a created container.
 pub fn start(global: &Global, id: &str) -> Result<i32> {
@@ -36,8 +36,16 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
     };
+    // Written first, so that a start that is killed does not leave a running container that seems created.
+    let mut record = container.record.clone();
+    record.own.starting = true;
+    container.directory.save(&record)?;
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
     let outcome = executed(gate.as_fd());
+    if let (Outcome::Failed(_) | Outcome::Gone, Some(init)) = (&outcome, &container.init) {
+        // It is on its way out; whoever reads the error must not find it running.
+        wait_for_end(init)?;
+    }
     container.directory.remove_gate()?;
     match outcome {
         Outcome::Executed => {}
@@ -54,30 +62,6 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
     }
     poststart(&root, container)?;
     Ok(0)
-}
-
-/// How the execution went.
-pub enum Outcome {
-    /// The program runs, or has run.
-    Executed,
-    /// It does not.
-    Failed(Failure),
-    /// The init process ended without a word.
-    Gone,
-}
-
-/// Listens until the channel closes, which execve(2) does.
-pub fn executed(channel: BorrowedFd) -> Outcome {
-    let mut about_to = false;
-    loop {
-        match receive(channel) {
-            Ok(Some((FromChild::Executing, _))) => about_to = true,
-            Ok(Some((FromChild::Failure(failure), _))) => return Outcome::Failed(failure),
-            Ok(Some(_)) | Err(_) => return Outcome::Gone,
-            Ok(None) if about_to => return Outcome::Executed,
-            Ok(None) => return Outcome::Gone,
-        }
-    }
 }
 
 /// Runs the poststart hooks. A failing one ends the container.

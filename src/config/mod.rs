@@ -5,11 +5,15 @@
 //! No kernel constant, no fact of the host and no default that the specification does not give lives here.
 #![forbid(unsafe_code)]
 
+mod exact;
 pub mod process;
+mod properties;
 mod repair;
 mod strict;
+#[cfg(test)]
+mod tests;
 
-pub use strict::push_key;
+pub use strict::{first_value, push_key};
 
 use std::path::Path;
 
@@ -94,7 +98,7 @@ pub fn read(bundle: &Path) -> Result<Vec<u8>> {
 pub fn load(bytes: &[u8]) -> Result<Config> {
     let mut document = strict::parse(bytes)?;
     let mut warnings = Vec::new();
-    strict::warn_of_misspelled_keys(&document, &mut warnings);
+    properties::warn_of_misspelled(&document, &mut warnings);
     let repaired = repair::repair(&mut document, &mut warnings)?;
     let spec = typed(document, "")?;
     Ok(Config { spec, process: repaired.process, seccomp: repaired.seccomp, warnings })
@@ -102,7 +106,7 @@ pub fn load(bytes: &[u8]) -> Result<Config> {
 
 /// Gives a JSON value its type; errors carry the pointer, below `base`, of the value that does not fit.
 pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(exact::Exact(value)).map_err(|error| {
         let pointer = strict::pointer(base, error.path());
         Error::config(pointer, error.into_inner().to_string())
     })
@@ -114,6 +118,7 @@ pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result
 pub fn load_process(bytes: &[u8]) -> Result<(oci_spec::runtime::Process, process::Extras, Vec<Warning>)> {
     let mut document = strict::parse(bytes)?;
     let mut warnings = Vec::new();
+    properties::warn_of_misspelled(&document, &mut warnings);
     let extras = repair::process(&mut document, "", &mut warnings)?;
     Ok((typed(document, "")?, extras, warnings))
 }

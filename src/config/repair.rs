@@ -9,6 +9,27 @@ use super::process::Extras;
 use super::{Warning, typed};
 use crate::error::{Error, Result};
 
+/// Members that the specification requires and that the crate reads as 0, "" or false when they are missing: a
+/// limit of nothing, a mapping of root, a permission that was never given. The first column is a list of objects.
+const REQUIRED: [(&str, &[&str]); 10] = [
+    ("/linux/uidMappings", ID_MAPPING),
+    ("/linux/gidMappings", ID_MAPPING),
+    ("/linux/resources/devices", &["allow"]),
+    ("/linux/resources/hugepageLimits", &["pageSize", "limit"]),
+    ("/linux/resources/network/priorities", &["name", "priority"]),
+    ("/linux/resources/blockIO/weightDevice", &["major", "minor"]),
+    ("/linux/resources/blockIO/throttleReadBpsDevice", THROTTLE),
+    ("/linux/resources/blockIO/throttleWriteBpsDevice", THROTTLE),
+    ("/linux/resources/blockIO/throttleReadIOPSDevice", THROTTLE),
+    ("/linux/resources/blockIO/throttleWriteIOPSDevice", THROTTLE),
+];
+const ID_MAPPING: &[&str] = &["containerID", "hostID", "size"];
+const THROTTLE: &[&str] = &["major", "minor", "rate"];
+
+/// Sections for other systems, and two lists that only the crate has at the top: properties that mean nothing here
+/// must be ignored, whatever is in them.
+const FOREIGN: [&str; 7] = ["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
+
 /// What was taken out.
 pub struct Repaired {
     pub process: Extras,
@@ -25,6 +46,18 @@ pub fn repair(document: &mut Value, warnings: &mut Vec<Warning>) -> Result<Repai
         && !root.contains_key("path")
     {
         return Err(Error::config("/root/path", "the path of the root file system is missing"));
+    }
+    if let Some(document) = document.as_object_mut() {
+        document.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    }
+    for (list, names) in REQUIRED {
+        require_in_list(document.pointer(list), names, list)?;
+    }
+    let mounts = document.get("mounts").and_then(Value::as_array);
+    for (index, mount) in mounts.into_iter().flatten().enumerate() {
+        for name in ["uidMappings", "gidMappings"] {
+            require_in_list(mount.get(name), ID_MAPPING, &format!("/mounts/{index}/{name}"))?;
+        }
     }
     let process = match document.get_mut("process") {
         Some(value) => process(value, "/process", warnings)?,
@@ -47,6 +80,7 @@ pub fn process(value: &mut Value, base: &str, warnings: &mut Vec<Warning>) -> Re
     if let Some(user) = process.get_mut("user").and_then(Value::as_object_mut) {
         user.entry("uid").or_insert(0.into());
         user.entry("gid").or_insert(0.into());
+        user.remove("username"); // for Windows
     }
     if !process.contains_key("cwd") {
         return Err(Error::config(format!("{base}/cwd"), "Cwd property must not be empty"));
@@ -71,9 +105,7 @@ pub fn process(value: &mut Value, base: &str, warnings: &mut Vec<Warning>) -> Re
     if let Some(affinity) = process.remove("execCPUAffinity") {
         extras.exec_cpu_affinity = Some(typed(affinity, &format!("{base}/execCPUAffinity"))?);
     }
-    if process.get("rlimits").is_some_and(|v| v.as_array().is_some_and(Vec::is_empty)) {
-        process.remove("rlimits");
-    }
+    require_in_list(process.get("rlimits"), &["type", "soft", "hard"], &format!("{base}/rlimits"))?;
     for name in ["commandLine"] {
         if process.remove(name).is_some() {
             warnings.push(Warning::new(format!("{base}/{name}"), "only meaningful on Windows, ignored"));
@@ -113,19 +145,21 @@ fn linux_section(linux: &mut Map<String, Value>, warnings: &mut Vec<Warning>) ->
             }
         }
     }
-    for name in ["uidMappings", "gidMappings"] {
-        if let Some(Value::Array(lines)) = linux.get(name) {
-            for (index, line) in lines.iter().enumerate().filter_map(|(i, l)| Some((i, l.as_object()?))) {
-                require(line, &["containerID", "hostID", "size"], &format!("/linux/{name}/{index}"))?;
-            }
-        }
-    }
     let Some(seccomp) = linux.remove("seccomp") else {
         return Ok(None);
     };
     let policy = Policy::from_value(&seccomp)
         .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
     Ok(policy)
+}
+
+/// Looks for the members in each object of a list. What is no list or no object is left to the types.
+fn require_in_list(list: Option<&Value>, names: &[&str], base: &str) -> Result<()> {
+    let objects = list.and_then(Value::as_array).into_iter().flatten().enumerate();
+    for (index, object) in objects.filter_map(|(index, object)| Some((index, object.as_object()?))) {
+        require(object, names, &format!("{base}/{index}"))?;
+    }
+    Ok(())
 }
 
 fn require(object: &Map<String, Value>, names: &[&str], base: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! JSON to a value, strictly: no duplicate keys, no oversized lists, `null` members as if absent.
 //!
-//! Go's decoder takes the last of two equal keys and ignores case, so a document can mean one thing to an engine
-//! and another to us. Duplicates are therefore refused, and keys that differ from a known one only in case are
-//! reported.
+//! Go's decoder takes the last of two equal keys, so a document can mean one thing to an engine and another to us.
+//! Duplicates are therefore refused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -11,7 +11,6 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
-use super::Warning;
 use crate::error::{Error, Result};
 
 /// The longest list or object that is accepted, in elements.
@@ -37,6 +36,17 @@ pub fn parse(bytes: &[u8]) -> Result<Value> {
         return Err(Error::config("", "config.json is not valid: the top must be an object"));
     }
     Ok(value)
+}
+
+/// Reads the first JSON value of a stream, which must be an object. What follows it is left alone: who writes may
+/// keep the stream open.
+///
+/// `what` names the stream in errors.
+pub fn first_value(stream: impl std::io::Read, what: &str) -> Result<Value> {
+    let mut json = serde_json::Deserializer::from_reader(stream.take(super::LARGEST));
+    let invalid = |problem: &dyn fmt::Display| Error::usage(format!("{what} is not valid: {problem}"));
+    let Strict(value) = Strict::deserialize(&mut json).map_err(|e| invalid(&e))?;
+    if value.is_object() { Ok(value) } else { Err(invalid(&"the top must be an object")) }
 }
 
 struct Strict(Value);
@@ -105,16 +115,18 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Value, A::Error> {
         let mut object = Map::new();
-        let mut nulls: Vec<String> = Vec::new();
+        let mut nulls: BTreeSet<String> = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if object.contains_key(&key) || nulls.contains(&key) {
                 return Err(A::Error::custom(format!("duplicate key \"{key}\"")));
             }
-            if object.len() >= MOST_ELEMENTS {
+            if object.len() + nulls.len() >= MOST_ELEMENTS {
                 return Err(A::Error::custom(format!("an object has more than {MOST_ELEMENTS} members")));
             }
             match members.next_value_seed(StrictVisitor)? {
-                Value::Null => nulls.push(key),
+                Value::Null => {
+                    nulls.insert(key);
+                }
                 value => {
                     object.insert(key, value);
                 }
@@ -150,116 +162,5 @@ pub fn push_key(pointer: &mut String, key: &str) {
             '/' => pointer.push_str("~1"),
             c => pointer.push(c),
         }
-    }
-}
-
-/// Objects whose keys are data and not names of properties.
-const FREE_KEYS: [&str; 6] = ["annotations", "sysctl", "unified", "rdma", "netDevices", "timeOffsets"];
-
-/// The properties of the specification that have an upper-case letter, with it.
-const MIXED_CASE: [&str; 67] = [
-    "additionalGids",
-    "apparmorProfile",
-    "blockIO",
-    "cgroupsPath",
-    "checkBeforeUpdate",
-    "classID",
-    "closID",
-    "consoleSize",
-    "containerID",
-    "createContainer",
-    "createRuntime",
-    "defaultAction",
-    "defaultErrnoRet",
-    "disableOOMKiller",
-    "enableMonitoring",
-    "errnoRet",
-    "execCPUAffinity",
-    "fileMode",
-    "gidMappings",
-    "hcaHandles",
-    "hcaObjects",
-    "hostID",
-    "hugepageLimits",
-    "intelRdt",
-    "ioPriority",
-    "kernelTCP",
-    "l3CacheSchema",
-    "leafWeight",
-    "listenerMetadata",
-    "listenerPath",
-    "maskedPaths",
-    "memBwSchema",
-    "memoryPolicy",
-    "mountLabel",
-    "netDevices",
-    "noNewPrivileges",
-    "ociVersion",
-    "oomScoreAdj",
-    "pageSize",
-    "readonlyPaths",
-    "realtimePeriod",
-    "realtimeRuntime",
-    "rootfsPropagation",
-    "selinuxLabel",
-    "startContainer",
-    "throttleReadBpsDevice",
-    "throttleReadIOPSDevice",
-    "throttleWriteBpsDevice",
-    "throttleWriteIOPSDevice",
-    "timeOffsets",
-    "uidMappings",
-    "useHierarchy",
-    "valueTwo",
-    "weightDevice",
-    // All lower case, but dangerous to lose when written with capitals.
-    "capabilities",
-    "devices",
-    "hooks",
-    "linux",
-    "mounts",
-    "namespaces",
-    "process",
-    "readonly",
-    "resources",
-    "rlimits",
-    "root",
-    "seccomp",
-    "umask",
-];
-
-/// Reports each key that differs from a property of the specification only in case.
-pub fn warn_of_misspelled_keys(value: &Value, warnings: &mut Vec<Warning>) {
-    walk(value, &mut String::new(), warnings);
-}
-
-fn walk(value: &Value, at: &mut String, warnings: &mut Vec<Warning>) {
-    let length = at.len();
-    match value {
-        Value::Object(object) => {
-            for (key, member) in object {
-                let known = MIXED_CASE.iter().find(|known| known.eq_ignore_ascii_case(key));
-                push_key(at, key);
-                if let Some(known) = known.filter(|known| *known != key) {
-                    warnings.push(Warning::new(
-                        at.clone(),
-                        format!("\"{key}\" is ignored; the property is spelled \"{known}\""),
-                    ));
-                }
-                if !FREE_KEYS.contains(&key.as_str()) && key != "seccomp" {
-                    walk(member, at, warnings);
-                }
-                at.truncate(length);
-            }
-        }
-        Value::Array(list) => {
-            for (index, element) in list.iter().enumerate().filter(|(_, e)| e.is_object()) {
-                at.push('/');
-                at.push_str(&index.to_string());
-                walk(element, at, warnings);
-                at.truncate(length);
-            }
-        }
-        _ => {}
     }
 }

@@ -5,18 +5,20 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_socket, socket};
 
-use super::prepare::Inputs;
 use crate::error::{Errno, Error, Result};
-use crate::plan::Plan;
+use crate::plan::process::Terminal;
 use crate::sys::fd;
 
 /// Connects to `--console-socket`, or makes a pair when this process relays the terminal itself: the first end is
-/// the child's, the second ours.
-pub fn connect(plan: &Plan, inputs: &Inputs) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-    if plan.process.terminal.is_none() {
+/// the child's, the second ours. Without a terminal there is nothing to connect.
+pub fn connect(
+    terminal: Option<Terminal>,
+    console_socket: Option<&Path>,
+) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if terminal.is_none() {
         return Ok((None, None));
     }
-    if let Some(path) = &inputs.console_socket {
+    if let Some(path) = console_socket {
         return Ok((Some(connect_to(path, "--console-socket")?), None));
     }
     let (child, ours) =

@@ -1,8 +1,8 @@
 //! The steps on the host side, in order. A step that leaves something behind pushes its undo.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -15,10 +15,11 @@ use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
+use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
 use crate::state::{Directory, HookLists, Id, Record, Root};
-use crate::sync::{FromChild, receive, send_go};
+use crate::sync::{Failure, FromChild, receive, send_go};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
 use crate::sys::mount::mount_setattr_idmap;
 use crate::sys::process::{self, Limit};
@@ -65,9 +66,21 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
     // 1. The id is taken, and the record names what will exist.
     let directory = options.root.reserve(options.id)?;
     let record = RefCell::new(None);
+    let cloned = Cell::new(false);
+    let (state, bundle) = (prepared.hook_state().clone(), prepared.bundle.clone());
+    let lock = directory.lock()?;
     let mut undo = Undo::default();
+    // Last of all, when nothing is left: poststop hooks undo what the other hooks did.
+    undo.push(|| {
+        if cloned.get() {
+            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
+        }
+        Ok(())
+    });
     undo.push(|| options.root.remove(options.id));
-    match steps(plan, &mut prepared, &options, &directory, &record, &mut undo) {
+    let done = steps(plan, &mut prepared, &options, &directory, &record, &cloned, &mut undo);
+    drop(lock);
+    match done {
         Ok((init, sync, cgroup)) => {
             // 10. The container exists.
             undo.forget();
@@ -84,9 +97,12 @@ fn steps<'a>(
     options: &'a Options,
     directory: &Directory,
     kept: &'a RefCell<Option<Record>>,
+    cloned: &'a Cell<bool>,
     undo: &mut Undo<'a>,
 ) -> Result<(Child, OwnedFd, Cgroup)> {
-    let planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    let mut planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    // What exists already is not ours to remove.
+    planned.retain(|_, path| !path.exists());
     let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
     directory.save(&record)?;
     directory.save_config(options.config)?;
@@ -94,6 +110,9 @@ fn steps<'a>(
     // 2. The cgroup and its limits, before anything runs in it.
     let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
     record.cgroup_paths = cgroup.paths();
+    record.own.owns_cgroups = true;
+    directory.save(&record)?;
+    directory.save_cgroups(&record.cgroup_paths)?;
     let paths = record.cgroup_paths.clone();
     undo.push(move || Cgroup::open(&paths).remove());
     cgroup.apply(&plan.cgroup)?;
@@ -103,11 +122,13 @@ fn steps<'a>(
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
-    let init = clone_init(plan, prepared, &ours, theirs, gate)?;
+    let state = [options.root.number(), directory.number()];
+    let init = clone_init(plan, prepared, (&ours, theirs), gate, &state)?;
     let paths = record.cgroup_paths.clone();
     let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;
     let pid = init.pid;
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&paths)));
+    cloned.set(true);
     record.set_init(init.pid)?;
     directory.save(&record)?;
     // 4. (A scope around the pid would be made here.)
@@ -118,14 +139,7 @@ fn steps<'a>(
     id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
     map_mounts(plan, prepared, init.pid)?;
     // 6. What only the host may set.
-    set_oom_score(plan, init.pid)?;
-    // poststop hooks undo what the other hooks did, so they run from here on.
-    let state = prepared.hook_state().clone();
-    let bundle = prepared.bundle.clone();
-    undo.push(move || {
-        run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
-        Ok(())
-    });
+    set_oom_score(&plan.limits, init.pid)?;
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     talk.go()?;
     // 7. and 8. What the child asks for on its way, until it is ready.
@@ -136,7 +150,7 @@ fn steps<'a>(
     record.own.creating = false;
     directory.save(&record)?;
     if let Some(path) = &options.pidfd_socket {
-        send_pidfd(path, &init)?;
+        send_pidfd(path, b"standard", &init)?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, init.pid)?;
@@ -163,16 +177,22 @@ fn steps<'a>(
 fn clone_init(
     plan: &Plan,
     prepared: &Prepared,
-    ours: &OwnedFd,
-    theirs: OwnedFd,
+    (ours, theirs): (&OwnedFd, OwnedFd),
     gate: Option<OwnedFd>,
+    state: &[RawFd],
 ) -> Result<Child> {
+    let foreign: Vec<RawFd> = state.iter().copied().chain([ours.as_raw_fd()]).collect();
     let failed =
         |call: &'static str, e| Error::kernel("create the init process", call, e).at("/linux/namespaces");
     let before = path::open_host_path(c".", 0).map_err(|e| failed("openat2(2)", e))?;
     // The clone translates the working directory into the new mount namespace: that is how the child gets to the
     // root file system without a path.
     path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
+    // The child must not be readable for a container whose namespaces it joins. An unprivileged parent could not
+    // write its id maps then, and its child becomes so a little later.
+    if !plan.rootless {
+        process::set_dumpable(false).map_err(|e| failed("prctl(2)", e))?;
+    }
     let own_pids = join_pid_namespace(plan, prepared)?;
     let flags = if plan.namespaces.stage { 0 } else { plan.namespaces.cloned };
     let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_fd() };
@@ -184,6 +204,10 @@ fn clone_init(
     let child = match side {
         Side::Parent(child) => child,
         Side::Child => {
+            // With its own copy of our end the child would never see that we are gone.
+            for number in foreign {
+                let _ = fd::close_range(number as u32, number as u32);
+            }
             if plan.namespaces.stage {
                 child::pass_stage(plan, prepared, theirs.as_fd());
             }
@@ -196,7 +220,11 @@ fn clone_init(
         setns(own.as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
     }
     path::fchdir(before.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
-    if plan.namespaces.stage { sibling_of(plan, child, ours.as_fd()) } else { Ok(child) }
+    if plan.namespaces.stage {
+        sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure))
+    } else {
+        Ok(child)
+    }
 }
 
 /// A pid namespace can only be joined for children, so the parent does it around the clone.
@@ -213,10 +241,13 @@ fn join_pid_namespace(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd
     Ok(Some(own))
 }
 
-/// The process in between sends the pidfd of the init process and ends.
-fn sibling_of(plan: &Plan, stage: Child, sync: BorrowedFd) -> Result<Child> {
-    let gone =
-        || Error::kernel("create the init process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
+/// The process in between sends the pidfd of the process that it made for its own parent, and ends.
+pub(super) fn sibling_of(
+    stage: &Child,
+    sync: BorrowedFd,
+    sentence: impl Fn(&Failure) -> Error,
+) -> Result<Child> {
+    let gone = || Error::kernel("create the process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
     let answer = receive(sync).map_err(|_| gone())?;
     stage.wait().map_err(|e| Error::kernel("wait for a process", "waitid(2)", e))?;
     match answer {
@@ -224,14 +255,13 @@ fn sibling_of(plan: &Plan, stage: Child, sync: BorrowedFd) -> Result<Child> {
             let pid = pid_of(&pidfd).ok_or_else(gone)?;
             Ok(Child { pid, pidfd })
         }
-        Some((FromChild::Failure(failure), _)) => Err(failure::error(plan, &failure)),
+        Some((FromChild::Failure(failure), _)) => Err(sentence(&failure)),
         _ => Err(gone()),
     }
 }
 
 /// The number of a process in this pid namespace, from its pidfd.
 fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
-    use std::os::fd::AsRawFd;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
 }
@@ -246,7 +276,8 @@ fn kill_all(init: Child, cgroup: &Cgroup) -> Result<()> {
     if cgroup.exists() { cgroup.kill_all(libc::SIGKILL) } else { Ok(()) }
 }
 
-fn reset_affinity(pid: i32) -> Result<()> {
+/// Lets a process run wherever its cgroup permits, whatever the caller is pinned to.
+pub(super) fn reset_affinity(pid: i32) -> Result<()> {
     match process::reset_affinity(pid) {
         // A cpuset without any of the processors has been refused before.
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
@@ -285,14 +316,16 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
-    let Some(score) = plan.limits.oom_score_adj else { return Ok(()) };
+/// Sets the OOM score when there is one. Before the process gives up the ownership of its files in /proc.
+pub(super) fn set_oom_score(limits: &Limits, pid: i32) -> Result<()> {
+    let Some(score) = limits.oom_score_adj else { return Ok(()) };
     id_maps::write_file(pid, "oom_score_adj", &score.to_string(), "/process/oomScoreAdj")
         .map_err(|e| e.hint("lowering the score below the caller's needs CAP_SYS_RESOURCE"))
 }
 
-fn set_limits(plan: &Plan, pid: i32) -> Result<()> {
-    for (limit, at) in &plan.limits.rlimits {
+/// Sets the resource limits of a process that is being set up, from outside and with the privileges of here.
+pub(super) fn set_limits(limits: &Limits, pid: i32) -> Result<()> {
+    for (limit, at) in &limits.rlimits {
         let mut value = Limit { soft: limit.soft, hard: limit.hard };
         if limit.resource == libc::RLIMIT_NOFILE {
             // The child still needs a few; it lowers the limit itself at the end, which anybody may.
@@ -346,10 +379,11 @@ impl Talk<'_> {
                     id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
                 }
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
-                Some(FromChild::Limits) => set_limits(self.plan, self.init.pid)?,
+                Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener(number)) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
-                        seccomp_agent::hand_over(seccomp, self.init, number, self.prepared.hook_state())?;
+                        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
+                        seccomp_agent::hand_over(seccomp, self.init, number, &state)?;
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),
@@ -413,10 +447,10 @@ fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &crate::cgroup::O
     }
 }
 
-/// Sends the pidfd to the socket of the caller, in one message.
-fn send_pidfd(path: &std::path::Path, init: &Child) -> Result<()> {
+/// Sends the pidfd to the socket of the caller, in one message whose text tells which kind of process it is.
+pub(super) fn send_pidfd(path: &std::path::Path, kind: &[u8], init: &Child) -> Result<()> {
     let socket = super::console::connect_to(path, "--pidfd-socket")?;
-    fd::send(socket.as_fd(), b"standard", Some(init.pidfd.as_fd()))
+    fd::send(socket.as_fd(), kind, Some(init.pidfd.as_fd()))
         .map_err(|e| Error::kernel("send the pidfd of the init process", "sendmsg(2)", e))
 }
 

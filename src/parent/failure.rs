@@ -4,27 +4,55 @@
 use crate::error::{Errno, Error, Kind};
 use crate::hints;
 use crate::plan::Plan;
+use crate::plan::exec::ExecPlan;
 use crate::plan::mounts::Kind as MountKind;
-use crate::plan::process::Program;
+use crate::plan::process::{Process, Program};
+use crate::plan::security::Security;
 use crate::sync::{Call, Failure, Phase};
 
 /// The error of a failure in the child.
 pub fn error(plan: &Plan, failure: &Failure) -> Error {
-    let text = String::from_utf8_lossy(&failure.text).into_owned();
-    let errno = (failure.errno != 0).then(|| Errno::from_raw(failure.errno));
-    if failure.phase == Phase::Program {
-        return program(plan, failure.call, errno, &text);
-    }
-    if failure.phase == Phase::Execve && failure.call == Call::Execve {
-        let error =
-            Error::new(Kind::Program, format!("exec {text}")).at(format!("{}/args/0", plan.process.base));
-        return hinted(with_call(error, failure.call, errno), failure, errno);
+    if let Some(error) = of_program(&plan.process, failure) {
+        return error;
     }
     let item = failure.item as usize;
     if let Some(hook) = hook(plan, failure.phase, item) {
-        return Error::new(Kind::Hook, format!("error running {}: {text}", hook.name)).at(&hook.at);
+        let text = format!("error running {}: {}", hook.name, text(failure));
+        return Error::new(Kind::Hook, text).at(&hook.at);
     }
-    let (doing, at) = place(plan, failure.phase, item);
+    sentence(place(plan, failure.phase, item), failure)
+}
+
+/// The error of a failure in a process that was to be added to a container.
+pub fn exec_error(plan: &ExecPlan, failure: &Failure) -> Error {
+    of_program(&plan.process, failure)
+        .unwrap_or_else(|| sentence(place_in_process(&plan.process, &plan.security, failure.phase), failure))
+}
+
+fn text(failure: &Failure) -> String {
+    String::from_utf8_lossy(&failure.text).into_owned()
+}
+
+fn errno(failure: &Failure) -> Option<Errno> {
+    (failure.errno != 0).then(|| Errno::from_raw(failure.errno))
+}
+
+/// The program could not be found or executed.
+fn of_program(process: &Process, failure: &Failure) -> Option<Error> {
+    let (text, errno) = (text(failure), errno(failure));
+    match (failure.phase, failure.call) {
+        (Phase::Program, call) => Some(program(process, call, errno, &text)),
+        (Phase::Execve, Call::Execve) => {
+            let error =
+                Error::new(Kind::Program, format!("exec {text}")).at(format!("{}/args/0", process.base));
+            Some(hinted(with_call(error, failure.call, errno), failure, errno))
+        }
+        _ => None,
+    }
+}
+
+fn sentence((doing, at): (String, String), failure: &Failure) -> Error {
+    let (text, errno) = (text(failure), errno(failure));
     let kind = if failure.phase == Phase::Cwd { Kind::Program } else { Kind::Kernel };
     let mut error = Error::new(kind, doing);
     if !at.is_empty() {
@@ -49,9 +77,9 @@ fn hinted(error: Error, failure: &Failure, errno: Option<Errno>) -> Error {
 }
 
 /// Engines derive exit codes 126 and 127 from these texts.
-fn program(plan: &Plan, call: Call, errno: Option<Errno>, name: &str) -> Error {
-    let at = format!("{}/args/0", plan.process.base);
-    let error = match (&plan.process.program, errno) {
+fn program(process: &Process, call: Call, errno: Option<Errno>, name: &str) -> Error {
+    let at = format!("{}/args/0", process.base);
+    let error = match (&process.program, errno) {
         (Program::Search { .. }, _) => {
             Error::new(Kind::Program, format!("exec: \"{name}\": executable file not found in $PATH"))
         }
@@ -117,16 +145,24 @@ fn place(plan: &Plan, phase: Phase, item: usize) -> (String, String) {
         Phase::Rootfs | Phase::Pivot => fixed("/root/path"),
         Phase::ReadOnlyRoot => fixed("/root/readonly"),
         Phase::DeviceLinks => fixed("/linux/devices"),
-        Phase::Terminal => fixed("/process/terminal"),
+        _ => place_in_process(&plan.process, &plan.security, phase),
+    }
+}
+
+/// The same for what every process has, the first of a container and later ones.
+fn place_in_process(process: &Process, security: &Security, phase: Phase) -> (String, String) {
+    let below = |member: &str| (phase.text().to_owned(), format!("{}/{member}", process.base));
+    match phase {
+        Phase::Terminal => below("terminal"),
         Phase::Cwd => {
-            let cwd = plan.process.cwd.to_string_lossy();
-            (format!("chdir to cwd (\"{cwd}\")"), format!("{}/cwd", plan.process.base))
+            let (_, at) = below("cwd");
+            (format!("chdir to cwd (\"{}\")", process.cwd.to_string_lossy()), at)
         }
-        Phase::Labels if plan.security.apparmor.is_some() => fixed("/process/apparmorProfile"),
-        Phase::Labels => fixed("/process/selinuxLabel"),
-        Phase::Identity => fixed("/process/user"),
-        Phase::Seccomp => fixed("/linux/seccomp"),
-        Phase::Scheduling => fixed("/process/scheduler"),
-        _ => fixed(""),
+        Phase::Labels if security.apparmor.is_some() => below("apparmorProfile"),
+        Phase::Labels => below("selinuxLabel"),
+        Phase::Identity => below("user"),
+        Phase::Scheduling => below("scheduler"),
+        Phase::Seccomp => (phase.text().to_owned(), "/linux/seccomp".to_owned()),
+        _ => (phase.text().to_owned(), String::new()),
     }
 }

@@ -128,24 +128,34 @@ impl Relay {
         }
     }
 
-    /// After the end of the container: everything that it has written still gets out.
-    fn drain(&mut self) {
-        loop {
+    /// After the end of the container: everything that it has written still gets out, unless nobody reads it and
+    /// a signal says to stop. What other processes go on writing is bounded.
+    fn drain(&mut self, signals: &SignalFd) {
+        const MOST_AFTER_THE_END: usize = 1024 * 1024;
+        let mut passed = 0;
+        while passed < MOST_AFTER_THE_END {
             if self.master_open {
                 self.master_open = fill(self.master.as_fd(), &mut self.to_caller);
             }
             if self.to_caller.is_empty() {
                 return;
             }
-            while !self.to_caller.is_empty() {
-                match pour_once(&mut self.to_caller, fd::stdio(1)) {
-                    Ok(()) => {}
-                    Err(Errno::EAGAIN) => {
-                        let mut output = [PollFd::new(fd::stdio(1), PollFlags::POLLOUT)];
-                        let _ = poll(&mut output, PollTimeout::NONE);
+            let before = self.to_caller.len();
+            match pour_once(&mut self.to_caller, fd::stdio(1)) {
+                Ok(()) => passed += before - self.to_caller.len(),
+                Err(Errno::EAGAIN) => {
+                    let mut waiting = [
+                        PollFd::new(fd::stdio(1), PollFlags::POLLOUT),
+                        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                    ];
+                    let _ = poll(&mut waiting, PollTimeout::NONE);
+                    while let Ok(Some(number)) = signal::next(signals) {
+                        if matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) {
+                            return;
+                        }
                     }
-                    Err(_) => return,
                 }
+                Err(_) => return,
             }
         }
     }
@@ -232,7 +242,7 @@ pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Resul
         }
     };
     if let Some(relay) = &mut relay {
-        relay.drain();
+        relay.drain(signals);
     }
     Ok(ended)
 }

@@ -56,6 +56,15 @@ pub struct Filter {
     pub flags: u32,
 }
 
+impl Filter {
+    /// The program as the kernel takes it.
+    pub fn of(program: &teu_seccomp::Program) -> Filter {
+        let instruction =
+            |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+        Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
+    }
+}
+
 /// What a cgroup mount shows, with the container's own cgroups copied as detached mounts.
 #[derive(Debug)]
 pub enum CgroupView {
@@ -199,8 +208,8 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         .map_err(|e| Error::kernel("inspect the root file system", "statx(2)", e).at("/root/path"))?;
     let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     let namespaces = plan.namespaces.joined.iter().map(namespace).collect::<Result<Vec<_>>>()?;
-    refuse_host_network(plan, &namespaces)?;
-    let (console, relay) = console::connect(plan, &inputs)?;
+    refuse_own_namespaces(plan, &namespaces)?;
+    let (console, relay) = console::connect(plan.process.terminal, inputs.console_socket.as_deref())?;
     let null = if plan.rootfs.masked.is_empty() { None } else { null_mount()? };
     let placement = plan.security.seccomp.as_ref().map(|s| s.placement);
     let prepared = Prepared {
@@ -209,7 +218,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         namespaces,
         device_nodes: device_nodes(plan)?,
         null,
-        filter: inputs.filter.map(filter),
+        filter: inputs.filter.as_ref().map(Filter::of),
         placement,
         needs_privilege: placement.is_some() && !plan.identity.no_new_privileges,
         console,
@@ -228,12 +237,6 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         rootfs_path,
     };
     Ok((prepared, relay))
-}
-
-fn filter(program: teu_seccomp::Program) -> Filter {
-    let instruction =
-        |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
-    Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
 }
 
 fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
@@ -313,23 +316,44 @@ fn namespace(join: &Join) -> Result<OwnedFd> {
     }
 }
 
-/// A network namespace that is the caller's own is none: sysctls would change the host.
-fn refuse_host_network(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
-    let Some(index) = plan.namespaces.joined.iter().position(|join| join.flag == flag::NETWORK) else {
-        return Ok(());
-    };
-    let Some(sysctl) = plan.sysctls.iter().find(|s| s.path.as_bytes().starts_with(b"net/")) else {
-        return Ok(());
-    };
-    let same = path::openat2(path::cwd_fd(), c"/proc/self/ns/net", libc::O_RDONLY, 0, 0)
-        .and_then(|own| Ok(path::stat_fd(own.as_fd())?.same_inode(&path::stat_fd(opened[index].as_fd())?)));
-    match same {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            Err(Error::config(&sysctl.at, "the sysctl is not allowed in the host's network namespace"))
+/// A namespace that is the caller's own is none: what is done in it would be done to the host.
+///
+/// Joining the own mount namespace would change the root directory of every process in it.
+fn refuse_own_namespaces(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
+    for (join, fd) in plan.namespaces.joined.iter().zip(opened) {
+        let changes =
+            |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
+        let matters = match join.flag {
+            flag::MOUNT => true,
+            flag::NETWORK => changes("net/"),
+            flag::IPC => changes("kernel/msg") || changes("kernel/s") || changes("fs/mqueue/"),
+            flag::UTS => {
+                plan.uts.hostname.is_some() || plan.uts.domainname.is_some() || changes("kernel/domainname")
+            }
+            _ => false,
+        };
+        if matters && is_own(join, fd)? {
+            return Err(Error::config(
+                format!("{}/path", join.at),
+                format!(
+                    "{} is the caller's own namespace, and the host would be changed",
+                    join.path.to_string_lossy()
+                ),
+            ));
         }
-        Err(e) => Err(Error::kernel("compare network namespaces", "statx(2)", e).at(&sysctl.at)),
     }
+    Ok(())
+}
+
+fn is_own(join: &Join, fd: &OwnedFd) -> Result<bool> {
+    let failed = |call: &'static str, e| Error::kernel("compare namespaces", call, e).at(&join.at);
+    let file = KINDS.iter().find(|(flag, ..)| *flag == join.flag).map_or("", |(_, _, file, _)| file);
+    let own =
+        CString::new(format!("/proc/self/ns/{file}")).map_err(|_| failed("openat2(2)", Errno::EINVAL))?;
+    let own =
+        path::openat2(path::cwd_fd(), &own, libc::O_RDONLY, 0, 0).map_err(|e| failed("openat2(2)", e))?;
+    let own = path::stat_fd(own.as_fd()).map_err(|e| failed("statx(2)", e))?;
+    Ok(path::stat_fd(fd.as_fd()).map_err(|e| failed("statx(2)", e))?.same_inode(&own))
 }
 
 /// The host's /dev/null, verified, as a mount that can be attached anywhere. `None` without the privilege.

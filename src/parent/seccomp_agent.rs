@@ -8,14 +8,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::console::connect_to;
-use super::prepare::HookState;
 use crate::error::{Error, Result};
 use crate::plan::security::Seccomp;
 use crate::sys::clone::{Child, pidfd_getfd};
 use crate::sys::fd;
 
-/// Takes descriptor `number` of the child and sends it, with the state of the container, in one message.
-pub fn hand_over(seccomp: &Seccomp, child: &Child, number: i32, state: &HookState) -> Result<()> {
+/// Takes descriptor `number` of the child and sends it, with the state document of the container, in one message.
+pub fn hand_over(seccomp: &Seccomp, child: &Child, number: i32, state: &[u8]) -> Result<()> {
     let at = "/linux/seccomp/listenerPath";
     let Some(path) = seccomp.policy.listener_path() else {
         return Err(Error::config(at, "a profile with SCMP_ACT_NOTIFY needs listenerPath"));
@@ -24,8 +23,7 @@ pub fn hand_over(seccomp: &Seccomp, child: &Child, number: i32, state: &HookStat
         .map_err(|e| Error::kernel("fetch the seccomp listener", "pidfd_getfd(2)", e).at(at))?;
     let agent = connect_to(Path::new(path), "seccomp agent")
         .map_err(|e| e.within("failed to connect with seccomp agent").at(at))?;
-    let own_state: serde_json::Value =
-        serde_json::from_slice(&state.with_pid("creating", child.pid)).unwrap_or_default();
+    let own_state: serde_json::Value = serde_json::from_slice(state).unwrap_or_default();
     let mut message = json!({
         "ociVersion": crate::state::OCI_VERSION,
         "fds": ["seccompFd"],

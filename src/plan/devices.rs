@@ -99,7 +99,8 @@ pub fn plan(
             continue;
         }
         // Only defaults are replaced: two configured nodes at one path must agree, which mknod will tell.
-        match nodes.iter_mut().find(|known| known.path == node.path && !known.configured) {
+        let defaults = nodes.iter_mut().take(DEFAULTS.len());
+        match defaults.into_iter().find(|known| known.path == node.path && !known.configured) {
             Some(known) => *known = node,
             None => nodes.push(node),
         }

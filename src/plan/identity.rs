@@ -78,16 +78,6 @@ pub fn plan(
             return Err(Error::config(format!("{base}/user/{member}"), "4294967295 is no id"));
         }
     }
-    if let User::New { uids, gids } = &namespaces.user {
-        for (member, id, map) in [("uid", user.uid(), uids), ("gid", user.gid(), gids)] {
-            if map.outside(id).is_none() {
-                return Err(Error::config(
-                    format!("{base}/user/{member}"),
-                    format!("{id} is not mapped in the user namespace"),
-                ));
-            }
-        }
-    }
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
         return Err(Error::config(format!("{base}/user/umask"), "must be at most 511 (0777)"));
@@ -95,6 +85,19 @@ pub fn plan(
     let additional = user.additional_gids().as_deref().unwrap_or_default();
     if let Some(index) = additional.iter().position(|gid| *gid == u32::MAX) {
         return Err(Error::config(format!("{base}/user/additionalGids/{index}"), "4294967295 is no id"));
+    }
+    if let User::New { uids, gids } = &namespaces.user {
+        let groups =
+            additional.iter().enumerate().map(|(i, gid)| (format!("additionalGids/{i}"), *gid, gids));
+        let ids = [("uid".to_owned(), user.uid(), uids), ("gid".to_owned(), user.gid(), gids)];
+        for (member, id, map) in ids.into_iter().chain(groups) {
+            if map.outside(id).is_none() {
+                return Err(Error::config(
+                    format!("{base}/user/{member}"),
+                    format!("{id} is not mapped in the user namespace"),
+                ));
+            }
+        }
     }
     let keep = annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1");
     let denied = host.is_rootless() && !host.in_user_namespace;

@@ -11,6 +11,7 @@
 
 pub mod cgroup;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod identity;
 pub mod limits;
@@ -21,6 +22,8 @@ pub mod rootfs;
 pub mod security;
 pub mod show;
 pub mod sysctl;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod uts;
 
 use std::collections::BTreeMap;
@@ -95,6 +98,8 @@ pub struct Plan {
     pub keyring: Option<CString>,
     /// How many descriptors from 3 on the container gets.
     pub passed_fds: u32,
+    /// The caller is not the root of the host.
+    pub rootless: bool,
     /// What is suspicious but no error.
     pub warnings: Vec<Warning>,
 }
@@ -111,8 +116,8 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         return Err(Error::config("/process", "process property must be set")
             .hint("a container without a process cannot be started"));
     };
-    let rootfs = rootfs::plan(spec, request, &namespaces, &mut warnings)?;
-    let mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
+    let rootfs = rootfs::plan(spec, request, &namespaces)?;
+    let mut mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
     let devices = devices::plan(linux, process, &mounts, &namespaces)?;
     let planned_process = process::plan(process, &config.process, request)?;
     let identity =
@@ -128,7 +133,8 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         device_nodes: &nodes,
     })?;
     warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
-    let security = security::plan(config, process, host)?;
+    let security = security::plan(config, process, host, &mut warnings)?;
+    security::label_mounts(&security, &mut mounts);
     refuse_unsupported(linux)?;
     Ok(Plan {
         id: request.id.clone(),
@@ -143,6 +149,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         } else {
             Some(c_string(&format!("_ses.{}", request.id), "/")?)
         },
+        rootless: host.is_rootless(),
         passed_fds: request.preserve_fds.saturating_add(request.listen_fds),
         process: planned_process,
         annotations,
@@ -163,7 +170,14 @@ fn version(version: &str) -> Result<()> {
         Err(Error::config("/ociVersion", text)
             .hint("teu reads versions 1.0.0 to 1.3.0 and later ones of major 1"))
     };
-    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let (core, rest) = version.split_at(version.find(['-', '+']).unwrap_or(version.len()));
+    let (pre_release, build) = rest.split_once('+').map_or((rest, None), |(pre, build)| (pre, Some(build)));
+    let is_list = |list: &str| {
+        let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        list.split('.').all(|identifier| !identifier.is_empty() && identifier.bytes().all(is_letter))
+    };
+    let is_rest = (pre_release.is_empty() || pre_release.strip_prefix('-').is_some_and(is_list))
+        && build.is_none_or(is_list);
     let numbers: Vec<&str> = core.split('.').collect();
     let is_number = |n: &&str| {
         !n.is_empty()
@@ -171,7 +185,7 @@ fn version(version: &str) -> Result<()> {
             && n.bytes().all(|b| b.is_ascii_digit())
             && (*n == "0" || !n.starts_with('0'))
     };
-    if numbers.len() != 3 || !numbers.iter().all(is_number) {
+    if numbers.len() != 3 || !numbers.iter().all(is_number) || !is_rest {
         return wrong(format!("\"{version}\" is no semantic version"));
     }
     if numbers[0] != "1" {

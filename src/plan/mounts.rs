@@ -2,14 +2,18 @@
 //!
 //! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
 
+mod options;
+
 use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
 
-use super::namespaces::{IdMap, IdRange, Namespaces, User, flag};
+use super::namespaces::{IdMap, Namespaces, User, flag, id_map};
 use super::{Request, c_string, item};
 use crate::config::Warning;
 use crate::error::{Error, Result};
+pub use options::option_names;
+use options::{Options, read_options};
 
 /// Attribute bits, as mount_setattr(2) takes them.
 pub mod attr {
@@ -69,6 +73,19 @@ impl Attributes {
     fn atime(&mut self, value: u64) {
         self.set = self.set & !attr::ATIME | value;
         self.clear |= attr::ATIME;
+    }
+
+    /// Takes an access time value back: relatime, which is the default, unless another one was asked for.
+    fn not_atime(&mut self, value: u64) {
+        if self.clear & attr::ATIME == 0 || self.set & attr::ATIME == value {
+            self.atime(0);
+        }
+    }
+
+    /// This change and then another one, as one.
+    fn then(self, later: Attributes) -> Attributes {
+        let set = self.set & !later.clear | later.set;
+        Attributes { set, clear: (self.clear | later.clear) & !(set & !attr::ATIME) }
     }
 
     /// True when nothing is to be changed.
@@ -173,159 +190,6 @@ impl Mount {
     }
 }
 
-/// What an option word does.
-#[derive(Clone, Copy)]
-enum Effect {
-    Nothing,
-    Bind(bool),
-    Remount,
-    Set(u64),
-    Clear(u64),
-    Atime(u64),
-    SetBelow(u64),
-    ClearBelow(u64),
-    AtimeBelow(u64),
-    Propagation(u64, bool),
-    /// A flag of the superblock: set by this parameter.
-    Superblock(&'static str),
-    /// The opposite, which is the default.
-    NotSuperblock(&'static str),
-    CopyUp,
-    CopySymlink,
-    SourceNoFollow,
-    DestNoFollow,
-    IdMap(bool),
-}
-
-/// Every word that is not left to the file system. `features` prints the first column.
-const OPTIONS: [(&str, Effect); 65] = {
-    use Effect::*;
-    use attr::*;
-    use propagation::*;
-    [
-        ("async", NotSuperblock("sync")),
-        ("atime", Atime(0)),
-        ("bind", Bind(false)),
-        ("copy-symlink", CopySymlink),
-        ("defaults", Nothing),
-        ("dest-nofollow", DestNoFollow),
-        ("dev", Clear(NODEV)),
-        ("diratime", Clear(NODIRATIME)),
-        ("dirsync", Superblock("dirsync")),
-        ("exec", Clear(NOEXEC)),
-        ("idmap", IdMap(false)),
-        ("iversion", Nothing), // file systems decide by themselves since Linux 4.16
-        ("lazytime", Superblock("lazytime")),
-        ("loud", Nothing),
-        ("mand", Nothing), // has no effect since Linux 5.15
-        ("noatime", Atime(NOATIME)),
-        ("nodev", Set(NODEV)),
-        ("nodiratime", Set(NODIRATIME)),
-        ("noexec", Set(NOEXEC)),
-        ("noiversion", Nothing),
-        ("nolazytime", NotSuperblock("lazytime")),
-        ("nomand", Nothing),
-        ("norelatime", Atime(0)),
-        ("nostrictatime", Atime(0)),
-        ("nosuid", Set(NOSUID)),
-        ("nosymfollow", Set(NOSYMFOLLOW)),
-        ("private", Propagation(PRIVATE, false)),
-        ("ratime", AtimeBelow(0)),
-        ("rbind", Bind(true)),
-        ("rdev", ClearBelow(NODEV)),
-        ("rdiratime", ClearBelow(NODIRATIME)),
-        ("relatime", Atime(0)),
-        ("remount", Remount),
-        ("rexec", ClearBelow(NOEXEC)),
-        ("ridmap", IdMap(true)),
-        ("rnoatime", AtimeBelow(NOATIME)),
-        ("rnodev", SetBelow(NODEV)),
-        ("rnodiratime", SetBelow(NODIRATIME)),
-        ("rnoexec", SetBelow(NOEXEC)),
-        ("rnorelatime", AtimeBelow(0)),
-        ("rnostrictatime", AtimeBelow(0)),
-        ("rnosuid", SetBelow(NOSUID)),
-        ("rnosymfollow", SetBelow(NOSYMFOLLOW)),
-        ("ro", Set(RDONLY)),
-        ("rprivate", Propagation(PRIVATE, true)),
-        ("rrelatime", AtimeBelow(0)),
-        ("rro", SetBelow(RDONLY)),
-        ("rrw", ClearBelow(RDONLY)),
-        ("rshared", Propagation(SHARED, true)),
-        ("rslave", Propagation(SLAVE, true)),
-        ("rstrictatime", AtimeBelow(STRICTATIME)),
-        ("rsuid", ClearBelow(NOSUID)),
-        ("rsymfollow", ClearBelow(NOSYMFOLLOW)),
-        ("runbindable", Propagation(UNBINDABLE, true)),
-        ("rw", Clear(RDONLY)),
-        ("shared", Propagation(SHARED, false)),
-        ("silent", Nothing),
-        ("slave", Propagation(SLAVE, false)),
-        ("src-nofollow", SourceNoFollow),
-        ("strictatime", Atime(STRICTATIME)),
-        ("suid", Clear(NOSUID)),
-        ("symfollow", Clear(NOSYMFOLLOW)),
-        ("sync", Superblock("sync")),
-        ("tmpcopyup", CopyUp),
-        ("unbindable", Propagation(UNBINDABLE, false)),
-    ]
-};
-
-/// The option words that `features` lists, sorted.
-pub fn option_names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|(name, _)| *name)
-}
-
-/// Everything that the options of one mount say.
-#[derive(Default)]
-struct Options {
-    bind: Option<bool>,
-    remount: bool,
-    attributes: Attributes,
-    recursive: Attributes,
-    propagation: Vec<(u64, bool)>,
-    superblock: Vec<&'static str>,
-    data: Vec<(usize, String)>,
-    copy_up: Option<usize>,
-    copy_symlink: Option<usize>,
-    source_no_follow: Option<usize>,
-    dest_no_follow: Option<usize>,
-    id_map: Option<bool>,
-}
-
-fn read_options(words: &[String]) -> Options {
-    let mut all = Options::default();
-    for (index, word) in words.iter().enumerate() {
-        let Some((_, effect)) = OPTIONS.iter().find(|(name, _)| name == word) else {
-            all.data.push((index, word.clone()));
-            continue;
-        };
-        match *effect {
-            Effect::Nothing => {}
-            Effect::Bind(recursive) => all.bind = Some(recursive || all.bind == Some(true)),
-            Effect::Remount => all.remount = true,
-            Effect::Set(bits) => all.attributes.set(bits),
-            Effect::Clear(bits) => all.attributes.clear(bits),
-            Effect::Atime(value) => all.attributes.atime(value),
-            Effect::SetBelow(bits) => all.recursive.set(bits),
-            Effect::ClearBelow(bits) => all.recursive.clear(bits),
-            Effect::AtimeBelow(value) => all.recursive.atime(value),
-            Effect::Propagation(bits, recursive) => all.propagation.push((bits, recursive)),
-            Effect::Superblock(name) => {
-                all.superblock.retain(|set| *set != name);
-                all.superblock.push(name);
-            }
-            Effect::NotSuperblock(name) => all.superblock.retain(|set| *set != name),
-            Effect::CopyUp => all.copy_up = Some(index),
-            Effect::CopySymlink => all.copy_symlink = Some(index),
-            Effect::SourceNoFollow => all.source_no_follow = Some(index),
-            Effect::DestNoFollow => all.dest_no_follow = Some(index),
-            Effect::IdMap(recursive) => all.id_map = Some(recursive),
-        }
-    }
-    all
-}
-
 /// Plans `mounts`.
 pub fn plan(
     spec: &Spec,
@@ -383,12 +247,7 @@ fn one(
         }
     }
     if options.remount {
-        if let Some((index, word)) = options.data.first() {
-            return Err(Error::config(
-                option_at(*index),
-                format!("\"{word}\" cannot be changed by a remount"),
-            ));
-        }
+        refuse_in_remount(&options, made.id_mapping.is_some(), &at)?;
         return Ok(made);
     }
     match fstype {
@@ -411,7 +270,10 @@ fn one(
         return Err(Error::config(option_at(index), "\"tmpcopyup\" is only for tmpfs"));
     }
     let parameters = parameters(&options, &at, fstype)?;
-    made.late_read_only = fstype == "tmpfs" && options.attributes.set & attr::RDONLY != 0;
+    // Nothing is below a new file system yet, and the recursive options come last.
+    made.attributes = options.attributes.then(options.recursive);
+    made.recursive = Attributes::default();
+    made.late_read_only = fstype == "tmpfs" && made.attributes.set & attr::RDONLY != 0;
     let source = mount.source().as_ref().map_or(fstype.to_owned(), |s| s.to_string_lossy().into_owned());
     made.kind = match fstype {
         "cgroup" => Kind::Cgroup { parameters },
@@ -428,6 +290,29 @@ fn one(
         warnings.push(Warning::new(at, "mqueue needs an ipc namespace of its own in a user namespace"));
     }
     Ok(made)
+}
+
+/// A remount changes attributes of the mount and nothing else: what belongs to the file system might be the host's.
+fn refuse_in_remount(options: &Options, has_id_mapping: bool, at: &str) -> Result<()> {
+    let refused = |index: usize, word: &str| {
+        Err(Error::config(
+            format!("{at}/options/{index}"),
+            format!("\"{word}\" cannot be changed by a remount"),
+        ))
+    };
+    if let Some((index, word)) = options.data.first() {
+        return refused(*index, word);
+    }
+    if let Some((index, word)) = options.superblock.first() {
+        return refused(*index, word);
+    }
+    if let Some(index) = options.copy_up {
+        return refused(index, "tmpcopyup");
+    }
+    if has_id_mapping {
+        return Err(Error::config(at, "the ids of a mount cannot be mapped by a remount"));
+    }
+    Ok(())
 }
 
 fn is_mode(parameter: &Parameter) -> bool {
@@ -447,9 +332,9 @@ fn bind(
             format!("\"{word}\" is an option of a file system and cannot be given for a bind mount"),
         ));
     }
-    if let Some(name) = options.superblock.first() {
+    if let Some((index, name)) = options.superblock.first() {
         return Err(Error::config(
-            format!("{at}/options"),
+            format!("{at}/options/{index}"),
             format!("\"{name}\" would change the mounted file system for the whole host"),
         ));
     }
@@ -486,7 +371,7 @@ fn parameters(options: &Options, at: &str, fstype: &str) -> Result<Vec<Parameter
     if !virtual_fs && options.attributes.set & attr::RDONLY != 0 {
         all.push(Parameter::Flag(c"ro".to_owned()));
     }
-    for name in &options.superblock {
+    for (_, name) in &options.superblock {
         all.push(Parameter::Flag(c_string(name, at)?));
     }
     for (index, word) in &options.data {
@@ -513,15 +398,11 @@ fn id_mapping(
     at: &str,
 ) -> Result<Option<(IdMapping, bool)>> {
     let recursive = options.id_map == Some(true);
-    let ranges = |list: &[LinuxIdMapping]| {
-        IdMap(
-            list.iter()
-                .map(|m| IdRange { inside: m.container_id(), outside: m.host_id(), count: m.size() })
-                .collect(),
-        )
+    let map = |list: &Option<Vec<LinuxIdMapping>>, member: &str| {
+        let list = list.as_deref().filter(|list| !list.is_empty());
+        list.map(|list| id_map(Some(list), &format!("{at}/{member}"))).transpose()
     };
-    let some = |list: &Option<Vec<LinuxIdMapping>>| list.as_deref().filter(|l| !l.is_empty()).map(ranges);
-    match (some(mount.uid_mappings()), some(mount.gid_mappings())) {
+    match (map(mount.uid_mappings(), "uidMappings")?, map(mount.gid_mappings(), "gidMappings")?) {
         (Some(uids), Some(gids)) => Ok(Some((IdMapping::Own { uids, gids }, recursive))),
         (Some(_), None) => {
             Err(Error::config(format!("{at}/gidMappings"), "uidMappings and gidMappings go together"))
@@ -538,7 +419,7 @@ fn id_mapping(
     }
 }
 
-/// The path without leading slash, `.` and empty components. `..` is left to the resolution in the root.
+/// The path without leading slash, see [`normalize`]. Links are resolved in the root, when it is mounted.
 fn destination(shown: &str, pointer: &str, warnings: &mut Vec<Warning>) -> Result<CString> {
     if shown.is_empty() {
         return Err(Error::config(pointer, "the destination of a mount must not be empty"));

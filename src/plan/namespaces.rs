@@ -254,12 +254,16 @@ fn user(linux: &Linux, planned: &mut Namespaces, host: &Host) -> Result<()> {
             return Err(Error::config(pointer, "a new user namespace needs id mappings")
                 .hint("give uidMappings and gidMappings, or the path of a namespace to join"));
         }
+        if map.outside(0).is_none() {
+            return Err(Error::config(pointer, "id 0 is not mapped, as which the container is set up"));
+        }
     }
     planned.user = User::New { uids, gids };
     Ok(())
 }
 
-fn id_map(lines: Option<&[LinuxIdMapping]>, base: &str) -> Result<IdMap> {
+/// Checks a list of mappings at pointer `base` the way the kernel will (user_namespaces(7)).
+pub(super) fn id_map(lines: Option<&[LinuxIdMapping]>, base: &str) -> Result<IdMap> {
     const MOST_LINES: usize = 340;
     let lines = lines.unwrap_or_default();
     if lines.len() > MOST_LINES {
@@ -301,7 +305,8 @@ fn time_offsets(linux: &Linux, planned: &Namespaces) -> Result<Option<String>> {
     clocks.sort_by_key(|(clock, _)| clock.as_str());
     let mut text = String::new();
     for (clock, offset) in clocks {
-        let at = format!("{base}/{clock}");
+        let mut at = base.to_owned();
+        crate::config::push_key(&mut at, clock);
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
             return Err(Error::config(at, format!("\"{clock}\" is no clock of a time namespace")));
         }

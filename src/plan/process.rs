@@ -6,6 +6,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{IOPriorityClass, Process as ConfigProcess};
 
+use super::security::bit_mask;
 use super::{Request, c_string, item};
 use crate::config::process::{Extras, Scheduler};
 use crate::error::{Error, Kind, Result};
@@ -87,14 +88,27 @@ pub fn plan(process: &ConfigProcess, extras: &Extras, request: &Request) -> Resu
         }
         _ => {}
     }
+    let mut added = Vec::new();
     if request.listen_fds > 0 {
-        planned.environment.push(c_string(&format!("LISTEN_FDS={}", request.listen_fds), "")?);
-        planned.environment.push(c"LISTEN_PID=1".to_owned());
+        added.push(c_string(&format!("LISTEN_FDS={}", request.listen_fds), "")?);
+        added.push(c"LISTEN_PID=1".to_owned());
     }
     if request.notify_directory.is_some() {
-        planned.environment.push(c"NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+        added.push(c"NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+    }
+    if !added.is_empty() {
+        planned.environment = with_added(&planned.environment, added);
     }
     Ok(planned)
+}
+
+/// The environment with entries of the runtime's, which take the place of those of the same name: a program sees
+/// the first one of two.
+fn with_added(environment: &StringList, added: Vec<CString>) -> StringList {
+    let name = |entry: &CString| entry.to_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+    let is_added = |entry: &&CString| added.iter().any(|own| name(own) == name(entry));
+    let kept: Vec<CString> = environment.strings().iter().filter(|entry| !is_added(entry)).cloned().collect();
+    StringList::new(kept.into_iter().chain(added).collect())
 }
 
 /// Plans a process object with the pointer `base`; shared with `exec`.
@@ -126,6 +140,13 @@ pub fn plan_at(process: &ConfigProcess, extras: &Extras, base: &'static str) -> 
         Home::Given => environment,
         Home::Lookup => environment.into_iter().filter(|e| e.to_bytes() != b"HOME=").collect(),
     };
+    if let Some(affinity) = &extras.exec_cpu_affinity {
+        // Meant for `exec`, but a mistake should not wait until then.
+        for (member, list) in [("initial", &affinity.initial), ("final", &affinity.last)] {
+            let at = format!("{base}/execCPUAffinity/{member}");
+            bit_mask(list.as_deref().unwrap_or_default(), &at)?;
+        }
+    }
     Ok(Process {
         program,
         arguments: StringList::new(arguments),
@@ -288,6 +309,29 @@ pub fn scheduler(scheduler: &Scheduler, at: &str) -> Result<SchedulerAttributes>
         deadline: scheduler.deadline,
         period: scheduler.period,
     })
+}
+
+/// The attributes in the words of the configuration.
+pub fn scheduler_words(attributes: &SchedulerAttributes) -> String {
+    let policy =
+        POLICIES.iter().find(|(_, number)| *number == attributes.policy).map_or("?", |(name, _)| name);
+    let mut words = vec![policy.to_owned()];
+    for (name, value) in [
+        ("priority", u64::from(attributes.priority)),
+        ("runtime", attributes.runtime),
+        ("deadline", attributes.deadline),
+        ("period", attributes.period),
+    ] {
+        if value != 0 {
+            words.push(format!("{name} {value}"));
+        }
+    }
+    if attributes.nice != 0 {
+        words.push(format!("nice {}", attributes.nice));
+    }
+    let flags = SCHEDULER_FLAGS.iter().filter(|(_, bit)| attributes.flags & bit != 0);
+    words.extend(flags.map(|(name, _)| (*name).to_owned()));
+    words.join(", ")
 }
 
 fn io_priority(process: &ConfigProcess, base: &str) -> Result<Option<(u16, u16)>> {

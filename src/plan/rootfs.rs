@@ -2,6 +2,7 @@
 //!
 //! Source: config.md#root, config-linux.md#rootfs-mount-propagation, #masked-paths, #readonly-paths.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -10,7 +11,6 @@ use oci_spec::runtime::Spec;
 use super::mounts::{normalize, propagation};
 use super::namespaces::{Namespaces, flag};
 use super::{Request, c_string, item};
-use crate::config::Warning;
 use crate::error::{Error, Result};
 
 /// How the root of the container becomes the root directory of its process.
@@ -68,12 +68,7 @@ impl Rootfs {
 }
 
 /// Plans the root file system.
-pub fn plan(
-    spec: &Spec,
-    request: &Request,
-    namespaces: &Namespaces,
-    warnings: &mut Vec<Warning>,
-) -> Result<Rootfs> {
+pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces) -> Result<Rootfs> {
     let Some(root) = spec.root() else {
         return Err(Error::config("/root", "root must be specified"));
     };
@@ -94,7 +89,7 @@ pub fn plan(
     let linux = spec.linux().as_ref();
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     let read_only = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
-    let planned = Rootfs {
+    let mut planned = Rootfs {
         path,
         read_only: root.readonly().unwrap_or(false),
         pivot: if request.no_pivot { Pivot::MoveRoot } else { Pivot::PivotRoot },
@@ -108,10 +103,21 @@ pub fn plan(
     };
     let is_private = planned.propagation.is_some_and(|p| p.bits == propagation::PRIVATE);
     if request.no_pivot && is_private {
-        warnings.push(Warning::new(
+        return Err(Error::config(
             "/linux/rootfsPropagation",
-            "with --no-pivot the mounts of the host stay reachable for a privileged process",
+            "a private root is not safe without pivot_root",
+        )
+        .hint(
+            "leave --no-pivot out: without it the mounts of the host stay reachable for a privileged process",
         ));
+    }
+    if let Some(item) = planned.masked.iter().find(|item| item.path.is_empty()) {
+        return Err(Error::config(&item.at, "the root directory of the container cannot be masked"));
+    }
+    // Nothing can cover the root directory of a process, but the root itself can be read-only.
+    if planned.read_only_paths.iter().any(|item| item.path.is_empty()) {
+        planned.read_only_paths.retain(|item| !item.path.is_empty());
+        planned.read_only = true;
     }
     Ok(planned)
 }
@@ -138,13 +144,14 @@ fn root_propagation(word: &str) -> Result<Propagation> {
 
 fn paths(list: &[String], base: &str) -> Result<Vec<Item>> {
     let mut items: Vec<Item> = Vec::with_capacity(list.len());
+    let mut seen = HashSet::with_capacity(list.len());
     for (index, path) in list.iter().enumerate() {
         let at = item(base, index);
         if !path.starts_with('/') {
             return Err(Error::config(at, format!("\"{path}\" is not an absolute path")));
         }
         let clean = c_string(&normalize(path), &at)?;
-        if !items.iter().any(|known| known.path == clean) {
+        if seen.insert(clean.clone()) {
             items.push(Item { path: clean, shown: path.clone(), at });
         }
     }

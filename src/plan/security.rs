@@ -9,7 +9,8 @@ use oci_spec::runtime::{Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, Proces
 use teu_seccomp::Policy;
 
 use super::c_string;
-use crate::config::Config;
+use super::mounts::{Kind, Mount, Parameter};
+use crate::config::{Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -60,7 +61,12 @@ pub struct Security {
 }
 
 /// Plans the section.
-pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security> {
+pub fn plan(
+    config: &Config,
+    process: &Process,
+    host: &Host,
+    warnings: &mut Vec<Warning>,
+) -> Result<Security> {
     let linux = config.spec.linux().as_ref();
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let seccomp = config.seccomp.as_ref().map(|policy| {
@@ -87,14 +93,30 @@ pub fn plan(config: &Config, process: &Process, host: &Host) -> Result<Security>
             "AppArmor",
         )?,
         selinux: label(process.selinux_label().as_deref(), "/process/selinuxLabel", host.selinux, "SELinux")?,
-        mount_label: linux
-            .and_then(|l| l.mount_label().as_deref())
-            .filter(|l| !l.is_empty() && host.selinux)
-            .map(|l| c_string(l, "/linux/mountLabel"))
-            .transpose()?,
+        mount_label: match linux.and_then(|l| l.mount_label().as_deref()).filter(|l| !l.is_empty()) {
+            Some(label) if host.selinux => Some(c_string(label, "/linux/mountLabel")?),
+            Some(_) => {
+                warnings
+                    .push(Warning::new("/linux/mountLabel", "SELinux is not enabled on this host, ignored"));
+                None
+            }
+            None => None,
+        },
         personality: linux.map(personality).transpose()?.flatten(),
         memory_policy: linux.and_then(|l| l.memory_policy().as_ref()).map(memory_policy).transpose()?,
     })
+}
+
+/// Gives new file systems the label of `linux.mountLabel`. File systems that label by themselves take none.
+pub fn label_mounts(security: &Security, mounts: &mut [Mount]) {
+    let Some(label) = &security.mount_label else { return };
+    for mount in mounts {
+        if let Kind::FileSystem { fstype, parameters, .. } = &mut mount.kind
+            && !matches!(fstype.to_bytes(), b"proc" | b"sysfs" | b"mqueue" | b"cgroup" | b"cgroup2")
+        {
+            parameters.push(Parameter::String(c"context".to_owned(), label.clone()));
+        }
+    }
 }
 
 fn personality(linux: &Linux) -> Result<Option<u32>> {
@@ -173,6 +195,23 @@ fn memory_policy(asked: &LinuxMemoryPolicy) -> Result<MemoryPolicy> {
         (Nodes::Some, true) => Err(Error::config(format!("{at}/nodes"), format!("{mode_name} needs nodes"))),
         _ => Ok(MemoryPolicy { mode, nodes }),
     }
+}
+
+/// The policy in the words of the configuration.
+pub fn memory_policy_words(policy: &MemoryPolicy) -> String {
+    let flags = FLAGS.iter().filter(|(_, bit)| policy.mode & bit != 0);
+    let number = FLAGS.iter().fold(policy.mode, |mode, (_, bit)| mode & !bit);
+    let mut words: Vec<String> =
+        MODES.iter().filter(|(_, mode, _)| *mode == number).map(|(name, ..)| (*name).to_owned()).collect();
+    words.extend(flags.map(|(name, _)| (*name).to_owned()));
+    let nodes: Vec<String> = (0..policy.nodes.len() * 64)
+        .filter(|node| policy.nodes[node / 64] & 1 << (node % 64) != 0)
+        .map(|node| node.to_string())
+        .collect();
+    if !nodes.is_empty() {
+        words.push(format!("nodes {}", nodes.join(" ")));
+    }
+    words.join(", ")
 }
 
 /// A list such as `0-3,7` as a bit mask; blanks and empty elements are tolerated.

@@ -6,21 +6,23 @@ use std::ffi::CStr;
 use std::fmt::Write as _;
 
 use super::Plan;
+use super::cgroup::{Driver, Mode};
+use super::devices::Node;
 use super::hooks::Hook;
-use super::identity::{Groups, list};
+use super::identity::{Groups, Set, list};
 use super::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
-use super::namespaces::{KINDS, User, flag};
-use super::process::{Home, Program};
+use super::namespaces::{KINDS, Namespaces, User, flag};
+use super::process::{Home, Program, scheduler_words};
 use super::rootfs::Pivot;
-use super::security::Placement;
+use super::security::{Placement, memory_policy_words};
 
 /// A growing table of four columns.
 struct Table(String);
 
 impl Table {
     fn line(&mut self, who: &str, verb: &str, what: &str, at: &str) {
-        let what = crate::error::one_line(what);
-        let _ = writeln!(self.0, "{who:<7} {verb:<11} {what:<72} {at}");
+        let line = format!("{who:<7} {verb:<11} {what:<72} {at}");
+        let _ = writeln!(self.0, "{}", crate::error::one_line(line.trim_end()));
     }
 }
 
@@ -30,11 +32,12 @@ pub fn show(plan: &Plan) -> String {
     for warning in &plan.warnings {
         table.line("note", "warning", &warning.text, &warning.at);
     }
-    before_clone(plan, &mut table);
-    host_side(plan, &mut table);
-    container_side(plan, &mut table);
-    confinement(plan, &mut table);
-    last_steps(plan, &mut table);
+    clone(plan, &mut table);
+    namespaces(plan, &mut table);
+    mounts(plan, &mut table);
+    root(plan, &mut table);
+    identity(plan, &mut table);
+    start(plan, &mut table);
     table.0
 }
 
@@ -42,59 +45,72 @@ fn text(string: &CStr) -> String {
     string.to_string_lossy().into_owned()
 }
 
-fn before_clone(plan: &Plan, table: &mut Table) {
+/// Up to the init process, and what only the host can give it.
+fn clone(plan: &Plan, table: &mut Table) {
+    let namespaces = &plan.namespaces;
     table.line("parent", "reserve", &format!("state directory of {}", plan.id), "");
     for (what, at) in plan.cgroup.lines() {
         table.line("parent", "cgroup", &what, &at);
     }
-    let namespaces = &plan.namespaces;
-    for join in &namespaces.joined {
-        let who = if join.flag == flag::PID { "parent" } else { "child" };
-        table.line(who, "setns", &format!("{} {}", kind_name(join.flag), text(&join.path)), &join.at);
+    joins("parent", namespaces, table, |flag| flag == flag::PID);
+    let mut who = "parent";
+    if namespaces.stage {
+        table.line("parent", "clone3", "a process that joins namespaces first", "/linux/namespaces");
+        // What belongs to the user namespace is refused before it, and tried again after it.
+        joins("stage", namespaces, table, |flag| flag & (flag::PID | flag::CGROUP | flag::USER) == 0);
+        joins("stage", namespaces, table, |flag| flag == flag::USER);
+        who = "stage";
     }
     let new: Vec<&str> =
         KINDS.iter().filter(|(flag, ..)| namespaces.cloned & flag != 0).map(|(_, name, ..)| *name).collect();
     let new = if new.is_empty() { "no new namespace".to_owned() } else { format!("new {}", new.join(",")) };
-    let stage = if namespaces.stage { ", by a process that joined first" } else { "" };
-    table.line("parent", "clone3", &format!("{new}; into the cgroup{stage}"), "/linux/namespaces");
+    let cgroup = match (plan.cgroup.driver, plan.cgroup.mode) {
+        (Driver::Disabled, _) => "",
+        (_, Mode::V1) => "; then into the cgroup",
+        (_, Mode::V2 | Mode::Hybrid) => "; into the cgroup",
+    };
+    table.line(who, "clone3", &format!("the init process: {new}{cgroup}"), "/linux/namespaces");
+    if let User::New { uids, gids } = &namespaces.user {
+        for (map, file, at) in
+            [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
+        {
+            table.line("parent", "write", &format!("{file}: {}", lines(&map.text())), at);
+        }
+    }
+    if let Some(score) = plan.limits.oom_score_adj {
+        table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
+    }
+}
+
+fn joins(who: &str, namespaces: &Namespaces, table: &mut Table, which: impl Fn(u64) -> bool) {
+    for join in namespaces.joined.iter().filter(|join| which(join.flag)) {
+        table.line(who, "setns", &format!("{} {}", kind_name(join.flag), text(&join.path)), &join.at);
+    }
 }
 
 fn kind_name(flag: u64) -> &'static str {
     KINDS.iter().find(|(known, ..)| *known == flag).map_or("?", |(_, name, ..)| name)
 }
 
-fn host_side(plan: &Plan, table: &mut Table) {
-    if let User::New { uids, gids } = &plan.namespaces.user {
-        for (map, file, at) in
-            [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
-        {
-            table.line(
-                "parent",
-                "write",
-                &format!("{file}: {}", map.text().trim_end().replace('\n', ", ")),
-                at,
-            );
-        }
-    }
-    if let Some(score) = plan.limits.oom_score_adj {
-        table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
-    }
-    for (limit, at) in &plan.limits.rlimits {
-        let show = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
-        let what = format!("{} soft {} hard {}", limit.name, show(limit.soft), show(limit.hard));
-        table.line("parent", "prlimit", &what, at);
-    }
+/// Several lines of a file as one.
+fn lines(text: &str) -> String {
+    text.trim_end().replace('\n', ", ")
 }
 
-fn container_side(plan: &Plan, table: &mut Table) {
+/// Namespaces that the clone did not make, and what is set in them.
+fn namespaces(plan: &Plan, table: &mut Table) {
     let namespaces = &plan.namespaces;
+    if !namespaces.stage {
+        joins("child", namespaces, table, |flag| flag & (flag::PID | flag::CGROUP) == 0);
+    }
+    joins("child", namespaces, table, |flag| flag == flag::CGROUP);
     for (flag, name) in [(flag::CGROUP, "cgroup"), (flag::TIME, "time")] {
         if namespaces.unshared & flag != 0 {
             table.line("child", "unshare", name, namespaces.pointer(flag));
         }
     }
     if let Some(offsets) = &namespaces.time_offsets {
-        let what = format!("timens_offsets: {}", offsets.trim_end().replace('\n', ", "));
+        let what = format!("timens_offsets: {}", lines(offsets));
         table.line("parent", "write", &what, "/linux/timeOffsets");
     }
     table.line("child", "setsid", "", "");
@@ -110,33 +126,74 @@ fn container_side(plan: &Plan, table: &mut Table) {
     if let Some(name) = &plan.uts.domainname {
         table.line("child", "setdomain", &text(name), "/domainname");
     }
-    let before = match plan.rootfs.propagation {
-        Some(p) if matches!(p.bits, propagation::PRIVATE | propagation::UNBINDABLE) => "private",
-        _ => "slave",
+}
+
+/// The tree of the container.
+fn mounts(plan: &Plan, table: &mut Table) {
+    let at = "/linux/rootfsPropagation";
+    table.line("child", "propagation", "/ recursively slave", at);
+    if let Some(asked) = plan.rootfs.propagation
+        && matches!(asked.bits, propagation::PRIVATE | propagation::UNBINDABLE)
+    {
+        let below = if asked.recursive { " recursively" } else { "" };
+        table.line("child", "propagation", &format!("/{below} private"), at);
+    }
+    let receives = match plan.rootfs.propagation {
+        Some(asked) if asked.bits == propagation::SLAVE => "  [what the host mounts there later arrives]",
+        _ => "",
     };
-    table.line("child", "propagation", &format!("/ recursively {before}"), "/linux/rootfsPropagation");
-    table.line("child", "rootfs", &plan.rootfs.path.to_string_lossy(), "/root/path");
+    table.line("child", "rootfs", &format!("{}{receives}", plan.rootfs.path.display()), "/root/path");
     for mount in &plan.mounts {
         table.line("child", "mount", &mount_line(mount), &mount.at);
     }
     if plan.devices.populate {
-        for node in &plan.devices.nodes {
-            let how = if plan.devices.bind_nodes { "bind from the host" } else { "mknod" };
-            let (major, minor) = node.numbers;
-            let what = format!("{} {major}:{minor} mode {:o} ({how})", node.shown, node.mode & 0o7777);
-            table.line("child", "device", &what, &node.at);
-        }
-        table.line("child", "symlink", "/dev/{fd,stdin,stdout,stderr,core}, /dev/ptmx to pts/ptmx", "");
+        devices(plan, table);
+    }
+}
+
+fn devices(plan: &Plan, table: &mut Table) {
+    let how = if plan.devices.bind_nodes { "bind from the host" } else { "mknod" };
+    let (configured, default): (Vec<&Node>, Vec<&Node>) =
+        plan.devices.nodes.iter().partition(|node| node.configured);
+    let names: Vec<&str> = default.iter().map(|node| node.shown.trim_start_matches("/dev/")).collect();
+    table.line("child", "device", &format!("/dev/{{{}}} ({how})", names.join(",")), "/linux/devices");
+    for node in configured {
+        let (major, minor) = node.numbers;
+        let what = match node.mode & libc::S_IFMT {
+            libc::S_IFIFO => format!("fifo{} (mknod)", owner(node, false)),
+            libc::S_IFBLK => format!("block {major}:{minor}{} ({how})", owner(node, plan.devices.bind_nodes)),
+            _ => format!("char {major}:{minor}{} ({how})", owner(node, plan.devices.bind_nodes)),
+        };
+        table.line("child", "device", &format!("{} {what}", node.shown), &node.at);
+    }
+    table.line("child", "symlink", "/dev/{fd,stdin,stdout,stderr,core}, /dev/ptmx to pts/ptmx", "");
+}
+
+/// Mode and owner, which a node that is bound brings along.
+fn owner(node: &Node, bound: bool) -> String {
+    match bound {
+        true => String::new(),
+        false => format!(" mode {:04o} owner {}:{}", node.mode & 0o7777, node.uid, node.gid),
     }
 }
 
 fn mount_line(mount: &Mount) -> String {
     let mut line = match &mount.kind {
-        Kind::Bind { source, recursive, .. } => {
-            let recursive = if *recursive { "rbind" } else { "bind" };
-            format!("{recursive} {} on {} [fd from parent]", text(source), mount.shown)
+        Kind::Bind { source, recursive, no_follow, copy_symlink } => {
+            let how = if *recursive { "rbind" } else { "bind" };
+            let what = match (copy_symlink, no_follow) {
+                (true, _) => " or the same link",
+                (_, true) => " itself, even a link,",
+                _ => "",
+            };
+            format!("{how} {}{what} on {} [fd from parent]", text(source), mount.shown)
         }
-        Kind::FileSystem { fstype, .. } => format!("{} on {}", text(fstype), mount.shown),
+        Kind::FileSystem { fstype, source, .. } if source == fstype => {
+            format!("{} on {}", text(fstype), mount.shown)
+        }
+        Kind::FileSystem { fstype, source, .. } => {
+            format!("{} {} on {}", text(fstype), text(source), mount.shown)
+        }
         Kind::Cgroup { .. } => format!("cgroup view on {}", mount.shown),
         Kind::Remount => format!("change {}", mount.shown),
     };
@@ -151,24 +208,54 @@ fn mount_line(mount: &Mount) -> String {
         };
         words.push(format!("{}{name}", if *recursive { "r" } else { "" }));
     }
-    match &mount.id_mapping {
-        Some((IdMapping::OfContainer, _)) => words.push("ids as the container".to_owned()),
-        Some((IdMapping::Own { .. }, _)) => words.push("ids mapped".to_owned()),
-        None => {}
-    }
-    if let Kind::FileSystem { parameters, copy_up, .. } = &mount.kind {
-        words.extend(parameters.iter().map(|parameter| match parameter {
-            Parameter::Flag(name) => text(name),
-            Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
-        }));
-        if *copy_up {
-            words.push("with the content of the destination".to_owned());
-        }
-    }
     if !words.is_empty() {
         let _ = write!(line, ": {}", words.join(","));
     }
+    if let Kind::FileSystem { parameters, .. } | Kind::Cgroup { parameters } = &mount.kind
+        && !parameters.is_empty()
+    {
+        let parameters: Vec<String> = parameters
+            .iter()
+            .map(|parameter| match parameter {
+                Parameter::Flag(name) => text(name),
+                Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
+            })
+            .collect();
+        let _ = write!(line, "; {}", parameters.join(","));
+    }
+    for note in notes(mount) {
+        let _ = write!(line, " [{note}]");
+    }
     line
+}
+
+/// What is done around the mount itself.
+fn notes(mount: &Mount) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some((mapping, recursive)) = &mount.id_mapping {
+        let below = if *recursive { ", below too" } else { "" };
+        notes.push(match mapping {
+            IdMapping::OfContainer => format!("ids as the container{below}"),
+            IdMapping::Own { uids, gids } => {
+                format!("uids {}; gids {}{below}", lines(&uids.text()), lines(&gids.text()))
+            }
+        });
+    }
+    if let Kind::FileSystem { copy_up, keep_mode, .. } = &mount.kind {
+        if *copy_up {
+            notes.push("with the content of the destination".to_owned());
+        }
+        if *keep_mode {
+            notes.push("mode of the destination: at apply".to_owned());
+        }
+    }
+    if mount.dest_no_follow {
+        notes.push("over the destination itself, even a link".to_owned());
+    }
+    if mount.late_read_only {
+        notes.push("read-only at the end".to_owned());
+    }
+    notes
 }
 
 fn attribute_words(attributes: Attributes, prefix: &str) -> Vec<String> {
@@ -199,14 +286,8 @@ fn attribute_words(attributes: Attributes, prefix: &str) -> Vec<String> {
     words
 }
 
-fn hook_lines(who: &str, hooks: &[Hook], table: &mut Table) {
-    for hook in hooks {
-        let timeout = hook.timeout.map_or(String::new(), |t| format!(" [at most {} s]", t.as_secs()));
-        table.line(who, "hook", &format!("{}: {}{timeout}", hook.name, text(&hook.path)), &hook.at);
-    }
-}
-
-fn confinement(plan: &Plan, table: &mut Table) {
+/// From the hooks that may change the tree to the finished tree.
+fn root(plan: &Plan, table: &mut Table) {
     hook_lines("parent", &plan.hooks.prestart, table);
     hook_lines("parent", &plan.hooks.create_runtime, table);
     hook_lines("child", &plan.hooks.create_container, table);
@@ -215,13 +296,19 @@ fn confinement(plan: &Plan, table: &mut Table) {
         Pivot::MoveRoot => "move root",
     };
     table.line("child", pivot, "the old root is detached", "/root/path");
+    if let Some(asked) = plan.rootfs.propagation
+        && let Some(word) = match asked.bits {
+            propagation::SHARED => Some("shared"),
+            propagation::UNBINDABLE => Some("unbindable"),
+            _ => None,
+        }
+    {
+        let below = if asked.recursive { " recursively" } else { "" };
+        table.line("child", "propagation", &format!("/{below} {word}"), "/linux/rootfsPropagation");
+    }
     for sysctl in &plan.sysctls {
-        table.line(
-            "child",
-            "sysctl",
-            &format!("{} = {}", text(&sysctl.path), text(&sysctl.value)),
-            &sysctl.at,
-        );
+        let what = format!("{} = {}", text(&sysctl.path), text(&sysctl.value));
+        table.line("child", "sysctl", &what, &sysctl.at);
     }
     for item in &plan.rootfs.read_only_paths {
         table.line("child", "read-only", &item.shown, &item.at);
@@ -229,28 +316,57 @@ fn confinement(plan: &Plan, table: &mut Table) {
     for item in &plan.rootfs.masked {
         table.line("child", "mask", &item.shown, &item.at);
     }
+    if let Some(terminal) = plan.process.terminal {
+        let console = if plan.devices.populate { ", also /dev/console" } else { "" };
+        let size = terminal
+            .size
+            .map_or(String::new(), |(rows, columns)| format!(", {rows} rows, {columns} columns"));
+        let what = format!("from the container's devpts{console}{size}");
+        table.line("child", "terminal", &what, "/process/terminal");
+    }
     if plan.rootfs.read_only {
         table.line("child", "read-only", "/", "/root/readonly");
     }
-    if plan.process.terminal.is_some() {
-        table.line(
-            "child",
-            "terminal",
-            "from the container's devpts, also /dev/console",
-            "/process/terminal",
-        );
-    }
-    if let Some(profile) = &plan.security.apparmor {
-        table.line("child", "apparmor", &text(profile), "/process/apparmorProfile");
-    }
-    if let Some(label) = &plan.security.selinux {
-        table.line("child", "selinux", &text(label), "/process/selinuxLabel");
-    }
 }
 
-fn last_steps(plan: &Plan, table: &mut Table) {
-    let (identity, process) = (&plan.identity, &plan.process);
+/// As what and as whom the process runs.
+fn identity(plan: &Plan, table: &mut Table) {
+    let (identity, process, security) = (&plan.identity, &plan.process, &plan.security);
+    if let Some(scheduler) = &process.scheduler {
+        table.line("child", "scheduler", &scheduler_words(scheduler), "/process/scheduler");
+    }
+    if let Some((class, level)) = process.io_priority {
+        let class = ["none", "real time", "best effort", "idle"].get(usize::from(class)).unwrap_or(&"?");
+        table.line("child", "ioprio_set", &format!("{class}, level {level}"), "/process/ioPriority");
+    }
+    if let Some(personality) = security.personality {
+        table.line("child", "personality", &format!("{personality:#x}"), "/linux/personality");
+    }
+    if let Some(policy) = &security.memory_policy {
+        table.line("child", "mempolicy", &memory_policy_words(policy), "/linux/memoryPolicy");
+    }
+    if let Some(profile) = &security.apparmor {
+        table.line("child", "apparmor", &text(profile), "/process/apparmorProfile");
+    }
+    if let Some(label) = &security.selinux {
+        table.line("child", "selinux", &text(label), "/process/selinuxLabel");
+    }
+    if process.home == Home::Lookup {
+        table.line("child", "env", "HOME  [from /etc/passwd inside the rootfs: at apply]", "/process/env");
+    }
     table.line("child", "chdir", &text(&process.cwd), "/process/cwd");
+    for (limit, at) in &plan.limits.rlimits {
+        let show = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+        let what = format!("{} soft {} hard {}", limit.name, show(limit.soft), show(limit.hard));
+        table.line("parent", "prlimit", &what, at);
+    }
+    let capability = |table: &mut Table, name: &str, set: Set| {
+        let names = if set == 0 { "none".to_owned() } else { list(set).replace("CAP_", "") };
+        let at = format!("{}/capabilities/{name}", identity.base);
+        table.line("child", "capability", &format!("{name}: {names}"), &at);
+    };
+    let sets = &identity.capabilities;
+    capability(table, "bounding", sets.bounding);
     let groups = match &identity.groups {
         Groups::Set(groups) => format!("{groups:?}"),
         Groups::Keep => "those of the caller".to_owned(),
@@ -258,28 +374,15 @@ fn last_steps(plan: &Plan, table: &mut Table) {
     let what =
         format!("uid {} gid {} groups {groups} umask {:04o}", identity.uid, identity.gid, identity.umask);
     table.line("child", "identity", &what, &format!("{}/user", identity.base));
-    let sets = &identity.capabilities;
-    for (name, set) in [
-        ("bounding", sets.bounding),
-        ("effective", sets.effective),
-        ("permitted", sets.permitted),
-        ("inheritable", sets.inheritable),
-        ("ambient", sets.ambient),
-    ] {
-        let names = if set == 0 { "none".to_owned() } else { list(set).replace("CAP_", "") };
-        table.line(
-            "child",
-            "capability",
-            &format!("{name}: {names}"),
-            &format!("{}/capabilities/{name}", identity.base),
-        );
-    }
-    if identity.no_new_privileges {
-        table.line("child", "prctl", "no_new_privs", &format!("{}/noNewPrivileges", identity.base));
-    }
-    if process.home == Home::Lookup {
-        table.line("child", "env", "HOME  [from /etc/passwd inside the rootfs: at apply]", "/process/env");
-    }
+    capability(table, "effective", sets.effective);
+    capability(table, "permitted", sets.permitted);
+    capability(table, "inheritable", sets.inheritable);
+    capability(table, "ambient", sets.ambient);
+}
+
+/// From the finished process to its program.
+fn start(plan: &Plan, table: &mut Table) {
+    let process = &plan.process;
     let names: Vec<String> = process
         .environment
         .strings()
@@ -287,15 +390,18 @@ fn last_steps(plan: &Plan, table: &mut Table) {
         .map(|entry| text(entry).split('=').next().unwrap_or_default().to_owned())
         .collect();
     table.line("child", "env", &format!("names: {}", names.join(" ")), "/process/env");
+    if plan.passed_fds > 0 {
+        let what = format!("3 to {} stay open", plan.passed_fds.saturating_add(2));
+        table.line("child", "descriptors", &what, "");
+    }
+    let early = matches!(&plan.security.seccomp, Some(s) if s.placement == Placement::BeforeCreated);
+    if early {
+        filter(plan, table);
+    }
     table.line("child", "wait", "for start", "");
     hook_lines("child", &plan.hooks.start_container, table);
-    if let Some(seccomp) = &plan.security.seccomp {
-        let when = match seccomp.placement {
-            Placement::Last => "last of all",
-            Placement::LastWithPrivilege => "last, then CAP_SYS_ADMIN goes",
-            Placement::BeforeCreated => "before the container is created, for its listener",
-        };
-        table.line("child", "seccomp", &format!("filter loaded {when}"), "/linux/seccomp");
+    if !early {
+        filter(plan, table);
     }
     let program = match &process.program {
         Program::Path(path) => format!("{:?}", text(path)),
@@ -303,7 +409,30 @@ fn last_steps(plan: &Plan, table: &mut Table) {
             format!("{:?}  [searched in PATH inside the rootfs: at apply]", text(name))
         }
     };
-    table.line("child", "execve", &program, "/process/args/0");
+    table.line("child", "execve", &program, &format!("{}/args/0", process.base));
     hook_lines("parent", &plan.hooks.poststart, table);
     hook_lines("parent", &plan.hooks.poststop, table);
+}
+
+fn filter(plan: &Plan, table: &mut Table) {
+    let identity = &plan.identity;
+    if identity.no_new_privileges {
+        table.line("child", "prctl", "no_new_privs", &format!("{}/noNewPrivileges", identity.base));
+    }
+    let Some(seccomp) = &plan.security.seccomp else { return };
+    let mut what = "filter".to_owned();
+    if seccomp.placement == Placement::BeforeCreated {
+        what.push_str(" with a listener, which is handed over now");
+    }
+    if !identity.no_new_privileges {
+        what.push_str("; then CAP_SYS_ADMIN, which loading it needs, goes");
+    }
+    table.line("child", "seccomp", &what, "/linux/seccomp");
+}
+
+fn hook_lines(who: &str, hooks: &[Hook], table: &mut Table) {
+    for hook in hooks {
+        let timeout = hook.timeout.map_or(String::new(), |t| format!(" [at most {} s]", t.as_secs()));
+        table.line(who, "hook", &format!("{}: {}{timeout}", hook.name, text(&hook.path)), &hook.at);
+    }
 }

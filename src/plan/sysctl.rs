@@ -2,6 +2,7 @@
 //!
 //! Source: config.md#sysctl; sysctl(8) for the two spellings.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use oci_spec::runtime::Linux;
@@ -23,8 +24,10 @@ pub struct Sysctl {
 
 /// Plans the parameters, sorted by name.
 pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
-    let mut planned = Vec::new();
-    for (key, value) in linux.and_then(|l| l.sysctl().as_ref()).into_iter().flatten() {
+    let mut planned: Vec<Sysctl> = Vec::new();
+    // In the order of their names, so that the same error comes up each time.
+    let asked: BTreeMap<_, _> = linux.and_then(|l| l.sysctl().as_ref()).into_iter().flatten().collect();
+    for (key, value) in asked {
         let mut at = "/linux/sysctl".to_owned();
         crate::config::push_key(&mut at, key);
         let path = path(key, &at)?;
@@ -34,7 +37,14 @@ pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Vec<Sysctl
         if value.contains(['\n', '\r']) {
             return Err(Error::config(at, "the value of a sysctl must be one line"));
         }
-        planned.push(Sysctl { path: c_string(&path, &at)?, value: c_string(value, &at)?, at });
+        let path = c_string(&path, &at)?;
+        if let Some(other) = planned.iter().find(|other| other.path == path) {
+            return Err(Error::config(
+                at,
+                format!("the parameter is set twice, the other time at {}", other.at),
+            ));
+        }
+        planned.push(Sysctl { path, value: c_string(value, &at)?, at });
     }
     planned.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(planned)

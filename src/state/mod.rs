@@ -28,6 +28,7 @@ pub const OCI_VERSION: &str = "1.3.0";
 const GATE: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
+const CGROUPS: &str = "cgroups.json";
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// A validated container id.
@@ -54,6 +55,9 @@ impl Id {
         &self.0
     }
 }
+
+/// The lock of a container, released when dropped.
+pub type Lock = nix::fcntl::Flock<std::fs::File>;
 
 /// What a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +122,7 @@ impl Root {
         if metadata.uid() != crate::sys::identity::effective_uid() {
             return refused("belongs to another user");
         }
-        if metadata.mode() & 0o022 != 0 && metadata.mode() & libc::S_ISVTX == 0 {
+        if metadata.mode() & 0o022 != 0 {
             return refused("can be written by other users");
         }
         Ok(Root { path: path.to_owned(), fd: opened.into() })
@@ -127,6 +131,11 @@ impl Root {
     /// The path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The number of its descriptor, which no child may keep.
+    pub fn number(&self) -> std::os::fd::RawFd {
+        self.fd.as_raw_fd()
     }
 
     /// Reserves `id`. Errors: a container of that id exists.
@@ -157,7 +166,18 @@ impl Root {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let rules = resolve::BENEATH | resolve::NO_SYMLINKS | resolve::NO_MAGICLINKS | resolve::NO_XDEV;
         match path::openat2(self.fd.as_fd(), &c_name(id.as_str()), flags, 0, rules) {
-            Ok(fd) => Ok(Directory { id: id.clone(), path: self.path.join(id.as_str()), fd }),
+            Ok(fd) => {
+                let stat = path::stat_fd(fd.as_fd())
+                    .map_err(|e| Error::kernel("open the state of the container", "statx(2)", e))?;
+                if stat.uid != crate::sys::identity::effective_uid() || stat.mode & 0o022 != 0 {
+                    let text = format!(
+                        "the state of {} belongs to, or can be written by, another user",
+                        id.as_str()
+                    );
+                    return Err(Error::new(crate::error::Kind::Kernel, text).call("statx(2)", Errno::EACCES));
+                }
+                Ok(Directory { id: id.clone(), path: self.path.join(id.as_str()), fd })
+            }
             Err(Errno::ENOENT) => Err(missing()),
             Err(e) => Err(Error::kernel("open the state of the container", "openat2(2)", e)),
         }
@@ -181,7 +201,7 @@ impl Root {
     /// Removes what is left of a container in the state directory.
     pub fn remove(&self, id: &Id) -> Result<()> {
         let directory = match self.directory(id) {
-            Err(error) if error.errno().is_none() => return Ok(()),
+            Err(error) if is_missing(&error) => return Ok(()),
             other => other?,
         };
         directory.empty()?;
@@ -200,6 +220,11 @@ fn c_name(name: &str) -> CString {
 /// The refusal that engines take for "already gone".
 pub fn missing() -> Error {
     Error::state("container does not exist")
+}
+
+/// True for the error of [`missing`].
+pub fn is_missing(error: &Error) -> bool {
+    error.kind() == crate::error::Kind::State && error.doing() == missing().doing()
 }
 
 fn exists(id: &Id) -> Error {
@@ -224,6 +249,11 @@ impl Directory {
     /// The path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The number of its descriptor, which no child may keep.
+    pub fn number(&self) -> std::os::fd::RawFd {
+        self.fd.as_raw_fd()
     }
 
     /// Owner of the directory, which is the owner of the container.
@@ -283,9 +313,37 @@ impl Directory {
         self.write(STATE, &text)
     }
 
-    /// Reads the record. `None` when there is none, or none that can be read: `create` was killed.
+    /// Reads the record. `None` when there is none: `create` was killed before it wrote one.
+    ///
+    /// Errors: it is damaged, or from a later version; nothing may be concluded from it then.
     pub fn load(&self) -> Result<Option<Record>> {
-        Ok(self.read(STATE)?.and_then(|text| serde_json::from_slice(&text).ok()))
+        let Some(text) = self.read(STATE)? else { return Ok(None) };
+        let unreadable = |why: String| {
+            Error::new(
+                crate::error::Kind::State,
+                format!("the state of {} cannot be read: {why}", self.id.as_str()),
+            )
+            .call("read(2)", Errno::EINVAL)
+            .hint("`teu delete --force` kills what is in its cgroups and removes it")
+        };
+        let record: Record = serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
+        if record.own.version > record::VERSION {
+            return Err(unreadable(format!("version {} is later than this program's", record.own.version)));
+        }
+        Ok(Some(record))
+    }
+
+    /// Names the cgroups in a file of their own, so that a damaged record does not hide them.
+    pub fn save_cgroups(&self, paths: &std::collections::BTreeMap<String, PathBuf>) -> Result<()> {
+        let text = serde_json::to_vec(paths)
+            .map_err(|e| Error::new(crate::error::Kind::Bug, format!("write the cgroups: {e}")))?;
+        self.write(CGROUPS, &text)
+    }
+
+    /// The cgroups that the runtime has made for the container, as far as they are known.
+    pub fn load_cgroups(&self) -> std::collections::BTreeMap<String, PathBuf> {
+        let text = self.read(CGROUPS).ok().flatten().unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// Keeps a copy of `config.json`, since later changes of the bundle must have no effect.
@@ -333,15 +391,29 @@ impl Directory {
     /// Takes the lock that start, delete, pause, resume and update hold.
     ///
     /// The lock belongs to the open file and ends with the process.
-    pub fn lock(&self) -> Result<nix::fcntl::Flock<std::fs::File>> {
+    pub fn lock(&self) -> Result<Lock> {
+        self.lock_or(true)
+    }
+
+    /// The same without waiting: EAGAIN when somebody holds it.
+    pub fn try_lock(&self) -> Result<Lock> {
+        self.lock_or(false)
+    }
+
+    fn lock_or(&self, wait: bool) -> Result<Lock> {
         let failed = |call: &'static str, e| Error::kernel("lock the container", call, e);
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
         let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
         let file = path::openat2(self.fd.as_fd(), c"lock", flags, 0o600, rules)
             .map_err(|e| failed("openat2(2)", e))?;
         let mut file = std::fs::File::from(file);
+        let how = if wait {
+            nix::fcntl::FlockArg::LockExclusive
+        } else {
+            nix::fcntl::FlockArg::LockExclusiveNonblock
+        };
         loop {
-            match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive) {
+            match nix::fcntl::Flock::lock(file, how) {
                 Ok(lock) => return Ok(lock),
                 Err((again, Errno::EINTR)) => file = again,
                 Err((_, e)) => return Err(failed("flock(2)", e)),
@@ -412,7 +484,7 @@ impl Container {
             Status::Stopped
         } else if Cgroup::open(&record.cgroup_paths).is_frozen().unwrap_or(false) {
             Status::Paused
-        } else if directory.has_gate() {
+        } else if directory.has_gate() && !record.own.starting {
             Status::Created
         } else {
             Status::Running

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci_spec::runtime::Hook;
+use oci_spec::runtime::{Hook, LinuxResources};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::plan::namespaces::{KINDS, flag};
 use crate::sys::clone::Child;
 
 /// Version of our part.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The record of a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,12 +94,21 @@ pub struct Own {
     pub annotations: BTreeMap<String, String>,
     /// Hooks of later commands.
     pub hooks: HookLists,
+    /// `start` has begun: the gate says nothing any more.
+    #[serde(default)]
+    pub starting: bool,
+    /// The cgroups are the container's. Before that they are only planned, and may be somebody else's.
+    #[serde(default)]
+    pub owns_cgroups: bool,
     /// The init process has a pid namespace of its own, so that its end is the end of all.
     pub private_pid_namespace: bool,
     /// The cgroup is made by systemd.
     pub systemd_cgroup: bool,
     /// poststop hooks have been started once.
     pub poststop_ran: bool,
+    /// The limits as the last `update` left them; until then those of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<LinuxResources>,
 }
 
 impl Record {
@@ -152,9 +161,12 @@ impl Record {
                 bundle: plan.bundle.clone(),
                 annotations: plan.annotations.clone(),
                 hooks,
+                starting: false,
+                owns_cgroups: false,
                 private_pid_namespace: namespaces.is_new(flag::PID),
                 systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,
                 poststop_ran: false,
+                resources: None,
             },
         })
     }
@@ -213,5 +225,54 @@ pub fn start_time(pid: i32) -> Result<Option<u64>> {
     match stat.state() {
         Ok(ProcState::Zombie | ProcState::Dead) => Ok(None),
         _ => Ok(Some(stat.starttime)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn record() -> Value {
+        json!({
+            "id": "c1", "init_process_pid": 1, "init_process_start": 2, "created": "2025-01-01T00:00:00Z",
+            "rootless": false, "cgroup_paths": {}, "namespace_paths": {}, "external_descriptors": [],
+            "config": {
+                "rootfs": "/r", "hostname": "", "version": "1.0.2", "labels": [], "namespaces": [],
+                "no_new_keyring": false, "no_new_privileges": false,
+            },
+            "own": {
+                "version": 1, "creating": false, "boot_id": "b", "bundle": "/b", "annotations": {}, "hooks": {},
+                "private_pid_namespace": true, "systemd_cgroup": false, "poststop_ran": false,
+            },
+        })
+    }
+
+    #[test]
+    fn a_record_from_before_the_first_update_can_be_read() {
+        let record: Record = serde_json::from_value(record()).unwrap();
+        assert_eq!(record.own.resources, None);
+        assert!(!serde_json::to_string(&record).unwrap().contains("resources"));
+    }
+
+    #[test]
+    fn limits_survive_the_record() {
+        let resources = json!({
+            "memory": {"limit": -1, "swap": 5, "reservation": 4, "swappiness": 3, "checkBeforeUpdate": true},
+            "cpu": {"shares": 2, "quota": -1, "period": 5, "burst": 1, "idle": 1, "cpus": "0-1", "mems": "0"},
+            "pids": {"limit": -1},
+            "blockIO": {
+                "weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+                "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}],
+            },
+            "hugepageLimits": [{"pageSize": "2MB", "limit": -1}],
+            "network": {"classID": 1, "priorities": [{"name": "eth0", "priority": 1}]},
+            "rdma": {"mlx": {"hcaHandles": 1}},
+            "unified": {"memory.high": "5"},
+        });
+        let mut record: Record = serde_json::from_value(record()).unwrap();
+        record.own.resources = Some(serde_json::from_value(resources).unwrap());
+        let again: Record = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+        assert_eq!(again.own.resources, record.own.resources);
     }
 }

@@ -148,6 +148,17 @@ pub fn set_affinity(pid: i32, mask: &[u64]) -> Result<()> {
         .map(drop)
 }
 
+/// sched_getaffinity(2) of `pid` (0: this process), in the form that [`set_affinity`] takes.
+pub fn affinity(pid: i32) -> Result<Vec<u64>> {
+    let mut mask = vec![0u64; 1024];
+    // SAFETY: the kernel writes at most the given number of bytes into the buffer.
+    let length = check(unsafe {
+        libc::syscall(libc::SYS_sched_getaffinity, pid, size_of_val(mask.as_slice()), mask.as_mut_ptr())
+    })? as usize;
+    mask.truncate(length.div_ceil(size_of::<u64>()));
+    Ok(mask)
+}
+
 /// personality(2); returns the former value.
 pub fn personality(persona: u32) -> Result<u32> {
     // SAFETY: only numbers are passed.

@@ -1,4 +1,4 @@
-//! A real distribution: a Debian tree in `${XDG_CACHE_HOME:-$HOME/.cache}/teu-tests/debian-rootfs`.
+//! A real distribution: the Debian tree that `tests/env/debian-rootfs.sh` makes and `TEU_DEBIAN` names.
 //!
 //! The tree is never written to: a container gets an overlay of it. Without the tree these tests are skipped.
 
@@ -26,14 +26,10 @@ impl Drop for Overlay {
 }
 
 fn debian(t: &Test) -> (Bundle<'_>, Overlay) {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .unwrap_or_default();
-    let tree = cache.join("teu-tests/debian-rootfs");
-    if !tree.join("usr/bin/apt-get").exists() {
-        t.skip(format!("there is no Debian tree at {}", tree.display()));
-    }
+    let Some(tree) = std::env::var_os("TEU_DEBIAN").filter(|tree| !tree.is_empty()).map(PathBuf::from) else {
+        t.skip("TEU_DEBIAN names no Debian tree; tests/env/debian-rootfs.sh makes one");
+    };
+    assert!(tree.join("usr/bin/apt-get").exists(), "there is no Debian tree at {}", tree.display());
     let (upper, work, root) = (t.make_dir("upper"), t.make_dir("work"), t.make_dir("debian"));
     let options =
         format!("lowerdir={},upperdir={},workdir={}", tree.display(), upper.display(), work.display());

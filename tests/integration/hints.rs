@@ -46,6 +46,15 @@ fn hints_about_mounts(t: &Test) {
     mapped(t.bundle().bind(Path::new("/sys/kernel"), "/x", &["bind"]), "must support id-mapped mounts");
 }
 
+fn hints_about_exec(t: &Test) {
+    t.only_teu("hints are teu's");
+    let c = t.bundle().set("/process/execCPUAffinity", json!({ "final": "9999" })).idle();
+    hinted(c.exec(&[], &[]), "exec ID PROGRAM [ARGUMENT...]");
+    hinted(c.exec(&["-u", "root"], &["true"]), "a user is UID or UID:GID");
+    hinted(c.exec(&["-d", "-t"], &["true"]), "pass --console-socket, or ask for no terminal");
+    hinted(c.exec(&[], &["true"]), "none of these processors exists");
+}
+
 fn hints_about_sysfs_in_a_user_namespace(t: &Test) {
     t.only_teu("hints are teu's");
     let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
@@ -106,6 +115,8 @@ fn hints_about_versions_and_namespaces(t: &Test) {
     refused(t.bundle().set("/root/path", "nope"), "root.path is relative to the bundle");
     refused(t.bundle().without_namespace("mount"), "add {\"type\": \"mount\"}");
     refused(t.bundle().without_namespace("uts").set("/hostname", "x"), "add {\"type\": \"uts\"}");
+    let private = t.bundle().set("/linux/rootfsPropagation", "private");
+    hinted(private.call("run", &["--no-pivot"]).run(), "leave --no-pivot out: without it");
     let offsets = json!({"monotonic": {"secs": 1}});
     refused(t.bundle().set("/linux/timeOffsets", offsets), "add {\"type\": \"time\"}");
     refused(t.bundle().namespace("user", None), "give uidMappings and gidMappings");
@@ -124,6 +135,21 @@ fn hints_about_the_state(t: &Test) {
         t.cmd(["run", "--bundle", "/nope", "x"]).run(),
         "a bundle is a directory with a config.json; --bundle",
     );
+    hinted(t.cmd(["checkpoint", "x"]).run(), "teu does not use CRIU; containers");
+    let living = t.bundle().args(["sleep", "100"]).run_detached();
+    hinted(t.cmd(["ps", &living.id, "-o", "comm"]).run(), "let ps print a column named PID");
+    hinted(living.call("update", &["--l3-cache-schema", "L3:0=f"]), "says that intelRdt is not");
+    hinted(living.call("update", &["--memory", "1x"]), "or a number with suffix k, m, g");
+    hinted(living.call("exec", &[]), "exec ID PROGRAM [ARGUMENT...]");
+    living.delete_force();
+    let affinity = json!({"final": "4000"});
+    let nowhere = t.bundle().set("/process/execCPUAffinity", affinity).args(["sleep", "100"]).run_detached();
+    hinted(t.cmd(["exec", &nowhere.id, "true"]).run(), "none of these processors exists");
+    nowhere.delete_force();
+    let damaged = t.bundle().args(["sleep", "100"]).create();
+    fs::write(t.root().join(&damaged.id).join("state.json"), "{").unwrap();
+    hinted(damaged.call("delete", &[]), "`teu delete --force` kills");
+    damaged.delete_force();
     let empty = t.make_dir("empty");
     hinted(t.cmd(["run", "--bundle", &empty.to_string_lossy(), "x"]).run(), "`teu spec` writes one");
     let open = t.make_dir("open");
@@ -166,6 +192,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("a device filter needs CAP_SYS_ADMIN", "everything before it needs the same capability"),
     ("mount cgroup2 on /sys/fs/cgroup", "needs a machine without cgroups"),
     ("the parent cgroup has no real-time budget", "the machine's kernel has no real-time groups"),
+    ("install procps; --format json", "needs a machine without ps"),
     ("unable to set memory limit to", "only an update can shrink a limit below what is used"),
     ("{} or a cgroup above it is frozen", "covered by the unit tests of the cgroups, which may freeze one"),
 ];
@@ -226,6 +253,7 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
 
 cases![
     hints_about_mounts,
+    hints_about_exec,
     hints_about_sysfs_in_a_user_namespace,
     hints_about_kernel_parameters_and_devices,
     hints_about_the_process,

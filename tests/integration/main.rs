@@ -22,24 +22,34 @@ mod create;
 mod debian;
 mod delete;
 mod engines;
+mod events;
+mod exec;
+mod exec_place;
+mod exec_process;
+mod exec_terminal;
 mod fds;
+mod guards;
 mod hints;
 mod hooks;
 mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod migrate;
 mod mounts;
 mod namespaces;
 mod own_binary;
+mod pause;
 mod peers;
 mod process;
+mod ps;
 mod rootfs;
 mod run;
 mod seccomp;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::process::ExitCode;
 
@@ -53,8 +63,18 @@ const SUITES: &[&[Case]] = &[
     kill::CASES,
     delete::CASES,
     list::CASES,
+    ps::CASES,
+    pause::CASES,
+    update::CASES,
+    events::CASES,
+    migrate::CASES,
     run::CASES,
+    exec::CASES,
+    exec_process::CASES,
+    exec_place::CASES,
+    exec_terminal::CASES,
     cli::CASES,
+    guards::CASES,
     hints::CASES,
     hooks::CASES,
     process::CASES,

@@ -40,6 +40,13 @@ pub const PEERS: &[Peer] = &[
     old_crun("fds::socket_activation_passes_descriptors_and_names_init", "does not set LISTEN_FDS"),
     old_crun("cgroups::container_is_in_the_cgroup_of_its_path", "does not use version 2 beside version 1"),
     old_crun("cgroups::unlimited_values_are_accepted", "writes -1"),
+    old_crun("ps::json_lists_processes_of_cgroups_below", "does not list them"),
+    old_crun("ps::json_of_a_stopped_container_is_an_empty_list", "crashes"),
+    old_crun("update::pids_limit_is_set", "writes -1"),
+    old_crun("update::lifting_memory_lifts_swap", "keeps the limit of both"),
+    old_crun("update::quota_and_period_keep_each_other", "writes a huge number for -1"),
+    old_crun("update::weight_of_block_io_is_set", "does not know the file of this kernel"),
+    old_crun("update::previous_values_come_back_after_an_error", "leaves what was written"),
     old_crun("engines::config_of_docker_works", "refuses a newer version of the specification"),
     old_crun("engines::config_of_containerd_works", "refuses a newer version of the specification"),
     old_crun(

@@ -151,6 +151,8 @@ fn zombie_init_counts_as_stopped(t: &Test) {
 fn recycled_pid_counts_as_stopped_and_is_never_signalled(t: &Test) {
     t.skip_for("crun", "keeps its state in another form");
     let c = t.bundle().args(["sleep", "100"]).run_detached();
+    // Start times count in hundredths of a second; a stranger of the same one could not be told apart.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
     let path = t.root().join(&c.id).join("state.json");
     let real: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();

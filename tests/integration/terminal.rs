@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
 use serde_json::json;
 
-use crate::harness::console::{ConsoleSocket, Terminal};
+use crate::harness::console::{ConsoleSocket, Person, Terminal};
 use crate::harness::{Bundle, Container, Test};
 
 cases![
@@ -200,28 +200,10 @@ fn terminal_hangs_up_when_the_container_ends(t: &Test) {
     t.until("the hang-up", || terminal.is_hung_up());
 }
 
-struct Person {
-    terminal: Terminal,
-    slave: std::os::fd::OwnedFd,
-}
-
-/// A person at a terminal of some size, and a container that is run on it.
-fn person(rows: u16, columns: u16) -> Person {
-    let (terminal, slave) = Terminal::open(rows, columns);
-    Person { terminal, slave }
-}
-
-impl Person {
-    fn run<'t>(&self, bundle: &Bundle<'t>) -> crate::harness::command::Running<'t> {
-        let copy = || self.slave.try_clone().expect("a descriptor can be duplicated");
-        bundle.run_cmd().stdin_fd(copy()).output_to(copy(), copy()).with_controlling_terminal().spawn()
-    }
-}
-
 /// runc: `run` in a shell.
 fn foreground_run_relays_the_terminal(t: &Test) {
-    let person = person(24, 80);
-    let running = person.run(&with_terminal(t).sh("tty; read line; echo got $line"));
+    let person = Person::at(24, 80);
+    let running = person.call(with_terminal(t).sh("tty; read line; echo got $line").run_cmd());
     person.terminal.wait_for(t, "/dev/pts/0");
     person.terminal.type_text("hello\n");
     person.terminal.wait_for(t, "got hello");
@@ -230,19 +212,19 @@ fn foreground_run_relays_the_terminal(t: &Test) {
 
 /// A program draws for the terminal that is there.
 fn foreground_run_takes_the_size_of_the_outer_terminal(t: &Test) {
-    let person = person(33, 99);
-    let running = person.run(&with_terminal(t).sh("usleep 100000; stty size"));
+    let person = Person::at(33, 99);
+    let running = person.call(with_terminal(t).sh("usleep 100000; stty size").run_cmd());
     person.terminal.wait_for(t, "33 99");
     running.wait().ok();
 }
 
 /// A shell must be usable afterwards, whatever ended the container.
 fn foreground_run_restores_the_outer_terminal(t: &Test) {
-    let person = person(24, 80);
+    let person = Person::at(24, 80);
     let modes = || tcgetattr(person.slave.as_fd()).unwrap();
     let before = modes();
     let bundle = with_terminal(t).sh("echo up; sleep 100");
-    let running = person.run(&bundle);
+    let running = person.call(bundle.run_cmd());
     person.terminal.wait_for(t, "up");
     t.until("raw mode", || !modes().local_flags.contains(LocalFlags::ICANON));
     t.cmd(["kill", bundle.id(), "KILL"]).run().ok();
@@ -254,15 +236,12 @@ fn foreground_run_restores_the_outer_terminal(t: &Test) {
 
 /// SIGWINCH.
 fn foreground_run_follows_size_changes(t: &Test) {
-    let person = person(24, 80);
-    let running =
-        person.run(&with_terminal(t).sh("trap 'stty size' WINCH; echo up; while :; do usleep 5000; done"));
+    let person = Person::at(24, 80);
+    let running = person.call(
+        with_terminal(t).sh("trap 'stty size' WINCH; echo up; while :; do usleep 5000; done").run_cmd(),
+    );
     person.terminal.wait_for(t, "up");
-    // The tool sets the size of its stdin; the kernel tells the foreground group of that terminal.
-    let stdin = person.slave.try_clone().unwrap();
-    let status =
-        std::process::Command::new("stty").args(["rows", "40", "cols", "132"]).stdin(stdin).status().unwrap();
-    assert!(status.success());
+    person.resize(40, 132);
     running.signal(Signal::SIGWINCH);
     person.terminal.wait_for(t, "40 132");
     running.signal(Signal::SIGKILL);
@@ -270,6 +249,6 @@ fn foreground_run_follows_size_changes(t: &Test) {
 
 /// The status is that of the program.
 fn exit_code_comes_through_a_foreground_terminal(t: &Test) {
-    let person = person(24, 80);
-    person.run(&with_terminal(t).sh("exit 17")).wait().exits(17);
+    let person = Person::at(24, 80);
+    person.call(with_terminal(t).sh("exit 17").run_cmd()).wait().exits(17);
 }

@@ -255,6 +255,12 @@ impl<'t> Bundle<'t> {
         Container::new(self.test, &self.id, &out)
     }
 
+    /// A container that runs and does nothing.
+    #[track_caller]
+    pub fn idle(self) -> Container<'t> {
+        self.args(["sleep", "1000"]).run_detached()
+    }
+
     /// Tries to create the container.
     pub fn try_create(&self) -> Out {
         self.call("create", &[]).run()

@@ -12,7 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use super::{Test, sys};
+use super::command::Running;
+use super::{Cmd, Test, sys};
 
 /// A console socket as engines make it.
 pub struct ConsoleSocket {
@@ -67,6 +68,37 @@ impl ConsoleSocket {
             }
         }
         Received { payload: bytes[..length].to_vec(), fds }
+    }
+}
+
+/// A person at a terminal.
+pub struct Person {
+    /// What the person sees and types.
+    pub terminal: Terminal,
+    /// What the runtime gets.
+    pub slave: OwnedFd,
+}
+
+impl Person {
+    /// At a terminal of this size.
+    pub fn at(rows: u16, columns: u16) -> Person {
+        let (terminal, slave) = Terminal::open(rows, columns);
+        Person { terminal, slave }
+    }
+
+    /// Makes a call at this terminal.
+    pub fn call<'t>(&self, cmd: Cmd<'t>) -> Running<'t> {
+        let copy = || self.slave.try_clone().expect("a descriptor can be duplicated");
+        cmd.stdin_fd(copy()).output_to(copy(), copy()).with_controlling_terminal().spawn()
+    }
+
+    /// Changes the size of the terminal.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        // The tool sets the size of its stdin; the kernel tells the foreground group of that terminal.
+        let stdin = self.slave.try_clone().expect("a descriptor can be duplicated");
+        let words = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
+        let status = std::process::Command::new("stty").args(words).stdin(stdin).status();
+        assert!(status.is_ok_and(|status| status.success()), "stty fails");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Out, Test};
+use super::{Cmd, Out, Test};
 
 /// A container made by `create` or by a detached `run`.
 pub struct Container<'t> {
@@ -34,6 +34,28 @@ impl<'t> Container<'t> {
             cmd = cmd.arg(option);
         }
         cmd.arg(&self.id).run()
+    }
+
+    /// The call that runs one more process in it.
+    pub fn exec_cmd(&self, options: &[&str], command: &[&str]) -> Cmd<'t> {
+        let cmd = options.iter().fold(self.test.cmd(["exec"]), |cmd, option| cmd.arg(option));
+        command.iter().fold(cmd.arg(&self.id), |cmd, word| cmd.arg(word))
+    }
+
+    /// Runs one more process in it and waits for the end.
+    pub fn exec(&self, options: &[&str], command: &[&str]) -> Out {
+        self.exec_cmd(options, command).run()
+    }
+
+    /// Runs a shell script in it and waits for the end.
+    pub fn exec_sh(&self, options: &[&str], script: &str) -> Out {
+        self.exec(options, &["sh", "-c", script])
+    }
+
+    /// Runs the probe in it and returns what it printed.
+    #[track_caller]
+    pub fn exec_report(&self, options: &[&str]) -> Value {
+        self.exec(options, &["probe", "report"]).ok().json()
     }
 
     /// Starts it; the test fails when that fails.

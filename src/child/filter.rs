@@ -1,0 +1,48 @@
+//! The last confinement before the program: no_new_privs, the seccomp filter, and the privilege that loading took.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::parent::prepare::Filter;
+use crate::plan::identity::Identity;
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
+use crate::sys::seccomp;
+
+use super::identity;
+
+/// What the program is confined by.
+pub struct Confinement<'a> {
+    /// Whether new privileges are forbidden, and which capabilities remain at the end.
+    pub identity: &'a Identity,
+    /// The compiled filter.
+    pub filter: Option<&'a Filter>,
+    /// CAP_SYS_ADMIN is still there, because loading the filter needs it.
+    pub privilege_was_kept: bool,
+}
+
+impl Confinement<'_> {
+    /// Enters it. The filter may refuse everything after this but capset(2) and execve(2).
+    pub fn enter(&self) -> Result<(), Failure> {
+        self.load()?;
+        self.drop_privilege()
+    }
+
+    /// Enters it with a filter whose listener the parent fetches before anything else is done.
+    pub fn enter_with_listener(&self, parent: BorrowedFd) -> Result<(), Failure> {
+        if let Some(listener) = self.load()? {
+            let number = listener.as_raw_fd();
+            FromChild::Listener(number).send(parent, None).call(Call::Send).during(Phase::Seccomp)?;
+            wait_for_go(parent).call(Call::Receive).during(Phase::Seccomp)?;
+        }
+        self.drop_privilege()
+    }
+
+    fn load(&self) -> Result<Option<OwnedFd>, Failure> {
+        identity::forbid_new_privileges(self.identity).during(Phase::Identity)?;
+        let Some(filter) = self.filter else { return Ok(None) };
+        seccomp::load(&filter.instructions, filter.flags).call(Call::Seccomp).during(Phase::Seccomp)
+    }
+
+    fn drop_privilege(&self) -> Result<(), Failure> {
+        identity::drop_last_privilege(self.identity, self.privilege_was_kept).during(Phase::Identity)
+    }
+}
