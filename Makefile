@@ -48,9 +48,8 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	$(MAKE) check
 	cargo test --workspace --lib --locked -- --include-ignored --test-threads=1
-	cargo test --workspace --doc --locked
 	cargo test --package teu-seccomp --test '*' --locked
-	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; done
+	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
 	$(MAKE) build
 	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
 
