@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::error::Errno;
 use crate::parent::prepare::{CgroupView, Prepared};
 use crate::plan::Plan;
-use crate::plan::mounts::{Mount, Parameter, attr};
+use crate::plan::mounts::{Mount, Parameter, attr, propagation};
 use crate::plan::namespaces::flag;
 use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{Change, mount_setattr, move_mount};
@@ -30,13 +30,20 @@ pub fn mount(
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
         CgroupView::None => Err(Failure::found("the container has no cgroup")),
-        CgroupView::V2(own) => {
-            let made = match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
-                // In a user namespace the kernel may refuse; the container's own directory shows what matters.
-                (Err(f), Some(own)) if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 => {
-                    copy(own, attributes)?
-                }
-                (made, _) => made?,
+        CgroupView::V2 { own, top } => {
+            let made = match (own_view, top) {
+                // A mount made outside a cgroup namespace would set the flags of the whole host's hierarchy anew,
+                // and wait for every processor to notice.
+                (false, Some(top)) => copy(top, attributes)?,
+                _ => match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
+                    // In a user namespace the kernel may refuse; the own directory shows what matters.
+                    (Err(f), Some(own))
+                        if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 =>
+                    {
+                        copy(own, attributes)?
+                    }
+                    (made, _) => made?,
+                },
             };
             move_mount(made.as_fd(), place.as_fd()).call(Call::MoveMount)
         }
@@ -71,11 +78,14 @@ pub fn mount(
     }
 }
 
-/// The container's own directory, which the parent has copied as a detached mount.
-fn copy(own: &OwnedFd, attributes: u64) -> Result<OwnedFd, Failure> {
-    let change = Change { set: attributes, ..Change::default() };
-    mount_setattr(own.as_fd(), true, change).call(Call::MountSetattr)?;
-    own.try_clone().map_err(|_| Failure::of(Call::OpenTree, Errno::EMFILE))
+/// A directory of the host's hierarchy, which the parent has copied as a detached mount.
+///
+/// The copy is a peer of the host's mount until it is made private: without that, what a privileged process mounts
+/// below it would appear on the host.
+fn copy(directory: &OwnedFd, attributes: u64) -> Result<OwnedFd, Failure> {
+    let change = Change { set: attributes, propagation: propagation::PRIVATE, ..Change::default() };
+    mount_setattr(directory.as_fd(), true, change).call(Call::MountSetattr)?;
+    directory.try_clone().map_err(|_| Failure::of(Call::OpenTree, Errno::EMFILE))
 }
 
 /// `cpu,cpuacct` or `name=systemd` as parameters of a file system context.

@@ -116,7 +116,7 @@ fn steps<'a>(
     let paths = record.cgroup_paths.clone();
     undo.push(move || Cgroup::open(&paths).remove());
     cgroup.apply(&plan.cgroup)?;
-    prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup)?;
+    prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup, options.layout)?;
     let watch = cgroup.watch_oom();
     prepared.cgroup = Some(cgroup);
     // 3. The child, in its namespaces and in the cgroup.

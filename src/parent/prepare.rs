@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::console;
-use crate::cgroup::{Cgroup, MountView};
+use crate::cgroup::{Cgroup, Layout, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::Plan;
 use crate::plan::mounts::{IdMapping, Kind, Mount};
@@ -70,8 +70,13 @@ impl Filter {
 pub enum CgroupView {
     /// There is no cgroup.
     None,
-    /// One tree; the container's own directory.
-    V2(Option<OwnedFd>),
+    /// One tree.
+    V2 {
+        /// The container's own directory.
+        own: Option<OwnedFd>,
+        /// The top of the host's hierarchy, for a container that sees it as the host does.
+        top: Option<OwnedFd>,
+    },
     /// One hierarchy for each group of controllers.
     V1(Vec<HierarchyView>),
 }
@@ -397,7 +402,7 @@ fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
 }
 
 /// Copies the container's own cgroups, for a mount of type cgroup. Called once the cgroup exists.
-pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<CgroupView> {
+pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<CgroupView> {
     let Some(mount) = plan.mounts.iter().find(|m| matches!(m.kind, Kind::Cgroup { .. })) else {
         return Ok(CgroupView::None);
     };
@@ -411,7 +416,10 @@ pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<CgroupView> {
     };
     Ok(match cgroup.mount_view() {
         None => CgroupView::None,
-        Some(MountView::V2(dir)) => CgroupView::V2(copy(&dir).ok()),
+        Some(MountView::V2(dir)) => CgroupView::V2 {
+            own: copy(&dir).ok(),
+            top: layout.unified().and_then(|hierarchy| copy(&hierarchy.mount_point).ok()),
+        },
         Some(MountView::V1(hierarchies)) => {
             let mut views = Vec::with_capacity(hierarchies.len());
             for hierarchy in hierarchies {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::Test;
+use crate::harness::{Test, View};
 
 /// Changes the state file of a container.
 fn edit_state(t: &Test, id: &str, change: impl FnOnce(&mut Value)) {
@@ -152,7 +152,34 @@ fn failure_is_told_through_the_filter(t: &Test) {
     container.delete();
 }
 
+/// Without a cgroup namespace the container's view is a copy of the host's mount, which must not propagate back.
+fn mount_below_the_cgroup_view_stays_inside(t: &Test) {
+    let below = if t.view() == View::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+    let name = t.token();
+    let script = format!(
+        "mkdir {below}/{name}-x && mount -t tmpfs {name}-leak {below}/{name}-x && echo mounted; sleep 100"
+    );
+    let options = ["nosuid", "noexec", "nodev", "relatime"];
+    let sets = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    let bundle = t
+        .bundle()
+        .without_namespace("cgroup")
+        .without_mounts("/sys/fs/cgroup")
+        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)
+        .set("/process/capabilities", json!({"bounding": sets, "effective": sets, "permitted": sets}))
+        .sh(&script);
+    let container = bundle.run_detached();
+    container.wait_for_stdout("mounted");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    container.delete_force();
+    if t.view() == View::V2 {
+        let _ = fs::remove_dir(format!("{below}/{name}-x"));
+    }
+    assert!(!mounts.contains(&format!("{name}-leak")), "the mount has reached the host");
+}
+
 cases![
+    mount_below_the_cgroup_view_stays_inside,
     own_mount_namespace_cannot_be_joined,
     own_uts_namespace_cannot_be_renamed,
     damaged_state_does_not_orphan_the_container,
