@@ -12,7 +12,7 @@ if [[ ${1-} != --inside ]]; then
     # shellcheck disable=SC2317 # the trap calls it
     clean_up() {
         rmdir "$WORK"
-        find /sys/fs/cgroup -depth -type d -path "*/${WORK##*/}-*" -exec rmdir {} +
+        find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path "*/${WORK##*/}-*" -exec rmdir {} + || true
     }
     trap clean_up EXIT
     # While it waits, unshare ignores the signals that would end it, and pid 1 of a namespace ignores them too.

@@ -12,9 +12,10 @@ fi
 suite=$2 runtime=$3 program=$4
 
 # Cgroups with the names that the suite gives: two fixed ones and container ids, which are UUIDs. Children first.
+# Those of others may vanish while they are listed, which find reports as an error.
 suite_cgroups() {
-    find /sys/fs/cgroup -depth -type d -regextype posix-extended \
-        -regex '.*/(cgrouptest|testdir|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(/.*)?'
+    find /sys/fs/cgroup -ignore_readdir_race -depth -type d -regextype posix-extended \
+        -regex '.*/(cgrouptest|testdir|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(/.*)?' 2>/dev/null || true
 }
 
 mkdir "$WORK"/{state,bundles}
