@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::Test;
+use super::{Test, sys};
 
 /// How long a call may take before the test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -187,6 +187,7 @@ impl<'t> Cmd<'t> {
 
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().envs(self.environment);
+        sys::keep_streams_only(&mut command);
         command.current_dir(self.dir.as_deref().unwrap_or(self.test.dir()));
         if !self.new_session {
             command.process_group(0);

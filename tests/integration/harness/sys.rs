@@ -68,3 +68,11 @@ pub fn close_others_on_exec() -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Lets a program have the standard descriptors only. A test in another thread may have just opened a descriptor
+/// that is not close-on-exec, such as a terminal.
+pub fn keep_streams_only(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(close_others_on_exec) };
+}
