@@ -18,6 +18,7 @@ if [[ ${1-} != --make ]]; then
 fi
 
 fresh=$2
+"$here/apt.sh" xz-utils
 work=$(mktemp -d) && chmod 755 "$work" # apt reads its files as another user
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
