@@ -16,7 +16,9 @@ if [[ ${1-} != --inside ]]; then
     }
     trap clean_up EXIT
     # While it waits, unshare ignores the signals that would end it, and pid 1 of a namespace ignores them too.
-    unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash "$0" --inside "$@" <&0 &
+    # A shell without job control starts background commands with SIGINT ignored, which the runtimes would inherit.
+    env --default-signal=INT,QUIT \
+        unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash "$0" --inside "$@" <&0 &
     guarded=$!
     trap 'kill -KILL "$guarded"' INT TERM
     status=0
