@@ -124,18 +124,18 @@ pub fn statx(dirfd: BorrowedFd, path: &CStr, flags: i32) -> Result<Stat> {
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut buffer: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path ends in NUL and the buffer is large enough and lives through the call.
-    check(
-        unsafe {
-            libc::statx(
-                dirfd.as_raw_fd(),
-                path.as_ptr(),
-                flags | libc::AT_NO_AUTOMOUNT,
-                libc::STATX_BASIC_STATS | STATX_MNT_ID,
-                &raw mut buffer,
-            )
-        }
-        .into(),
-    )?;
+    // By number: std declares statx(2) as a weak symbol, and link-time optimisation makes this use of it weak too;
+    // the static linker then leaves its address 0.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            dirfd.as_raw_fd(),
+            path.as_ptr(),
+            flags | libc::AT_NO_AUTOMOUNT,
+            libc::STATX_BASIC_STATS | STATX_MNT_ID,
+            &raw mut buffer,
+        )
+    })?;
     Ok(Stat {
         mode: buffer.stx_mode.into(),
         uid: buffer.stx_uid,
