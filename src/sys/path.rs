@@ -123,9 +123,9 @@ pub fn statx(dirfd: BorrowedFd, path: &CStr, flags: i32) -> Result<Stat> {
     const STATX_MNT_ID: u32 = 0x1000;
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut buffer: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends in NUL and the buffer is large enough and lives through the call.
     // By number: std declares statx(2) as a weak symbol, and link-time optimisation makes this use of it weak too;
     // the static linker then leaves its address 0.
+    // SAFETY: the path ends in NUL and the buffer is large enough and lives through the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_statx,
