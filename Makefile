@@ -41,7 +41,7 @@ demo: build ## show a container, its plan and its life cycle
 check: ## the inner loop, without root: format, lints, unit and plan tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
-	cargo test --workspace --lib --bins --test oci-validation --locked --quiet
+	cargo test --workspace --lib --test oci-validation --locked --quiet
 
 .PHONY: test
 test: ## every test, in every view of cgroups that the machine can give, also of the release program

@@ -1,4 +1,5 @@
 //! The `teu` command: entry, dispatch, and the only place that prints an error and picks the exit status.
+#![no_main]
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,10 +11,9 @@ use teu::log::{self, Format, Settings};
 use teu::sys::{fd, process, self_exe};
 use teu::{commands, error::Kind};
 
-/// Commands whose process, or a child of it, enters a container.
-const ENTERING: [&str; 3] = ["create", "run", "exec"];
+teu::main_function!(begin);
 
-fn main() {
+fn begin() -> ! {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Err(error) = guard(&arguments) {
         fail("", error, 1);
@@ -42,7 +42,8 @@ fn guard(arguments: &[OsString]) -> Result<()> {
             "teu must not be installed with set-user-id or file capabilities",
         ));
     }
-    let enters = arguments.iter().skip(1).any(|argument| ENTERING.iter().any(|verb| argument == verb));
+    let enters =
+        arguments.iter().skip(1).any(|argument| self_exe::ENTERING.iter().any(|verb| argument == verb));
     if enters {
         self_exe::seal().map_err(|e| Error::kernel("protect the own executable", "execveat(2)", e))?;
     }

@@ -16,6 +16,10 @@ impl Cgroup {
     ///
     /// A cgroup that is gone is fine. Every hierarchy is tried; the first error is returned.
     pub fn remove(&self) -> Result<()> {
+        // Most often everything has ended, and removing is all there is to do.
+        if self.dirs().all(|dir| remove_leaf(dir).is_ok()) {
+            return Ok(());
+        }
         let mut first = None;
         if self.dirs().any(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty())) {
             // Refused when the command itself is inside, and then nothing may be removed either.

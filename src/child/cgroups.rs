@@ -62,11 +62,12 @@ pub fn mount(
             }
             move_mount(cover.as_fd(), place.as_fd()).call(Call::MoveMount)?;
             for hierarchy in hierarchies {
-                let made = if own_view {
-                    let options = options(&hierarchy.options);
-                    file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
-                } else {
-                    copy(&hierarchy.own, attributes | fixed)?
+                let made = match &hierarchy.own {
+                    Some(own) => copy(own, attributes | fixed)?,
+                    None => {
+                        let options = options(&hierarchy.options);
+                        file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
+                    }
                 };
                 attach_at(made.as_fd(), cover.as_fd(), &hierarchy.name)?;
             }

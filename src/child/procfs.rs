@@ -1,7 +1,7 @@
 //! A procfs of this process's own, which nothing can be mounted over, or that of the host before it is left.
 //!
-//! Labels and kernel parameters are written through it. It is made after the pid namespace, is attached nowhere,
-//! and is closed before the identity changes. CVE-2019-16884, CVE-2025-52881.
+//! Labels and kernel parameters are written through it. It is made after the pid namespace, is attached nowhere that
+//! a process can reach, and is closed before the identity changes. CVE-2019-16884, CVE-2025-52881.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use crate::plan::mounts::Kind;
 use crate::plan::namespaces::flag;
 use crate::sync::{Call, Failure, In};
 use crate::sys::fd;
-use crate::sys::mount::{attr, fsconfig_create, fsmount, fsopen};
+use crate::sys::mount::{attr, fsconfig_create, fsmount, fsopen, move_mount};
 use crate::sys::path::{self, resolve};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -65,6 +65,14 @@ impl Procfs {
         )
         .call(Call::Openat)?;
         Procfs::verified(fd)
+    }
+
+    /// Hangs it into the host's tree, as this namespace still sees it, right before that tree is let go: both are torn
+    /// down in one go then, where a detached mount would make the kernel wait for every processor once more.
+    pub fn end_with_old_root(&self) {
+        let place = path::openat2(path::cwd_fd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0, 0);
+        // Where this is not possible nothing is lost but that time.
+        let _ = place.and_then(|place| move_mount(self.fd.as_fd(), place.as_fd()));
     }
 
     /// Opens a file of it; magic links and other mounts are refused.

@@ -14,6 +14,7 @@ use crate::sys::mount::{
 };
 use crate::sys::path::{self, resolve};
 
+use super::procfs::Procfs;
 use super::root::Root;
 
 /// Makes every mount of the host, as this namespace sees it, stop propagating to the host.
@@ -77,10 +78,13 @@ fn isolate_nearest_mount(rootfs: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Makes the root of the container the root directory, and lets go of the host's tree.
-pub fn pivot(plan: &Plan, root: &Root) -> Result<(), Failure> {
+pub fn pivot(plan: &Plan, root: &Root, procfs: Option<&Procfs>) -> Result<(), Failure> {
     path::fchdir(root.fd.as_fd()).call(Call::Chdir)?;
     match plan.rootfs.pivot {
         Pivot::PivotRoot => {
+            if let Some(procfs) = procfs {
+                procfs.end_with_old_root();
+            }
             pivot_root_here().call(Call::PivotRoot)?;
             // The old root lies on top of the new one; it was made a slave, so this stays in this namespace.
             detach_here().call(Call::Umount)?;

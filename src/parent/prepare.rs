@@ -72,9 +72,9 @@ pub enum CgroupView {
     None,
     /// One tree.
     V2 {
-        /// The container's own directory.
+        /// The container's own directory, where making a new mount may be refused.
         own: Option<OwnedFd>,
-        /// The top of the host's hierarchy, for a container that sees it as the host does.
+        /// The top of the host's hierarchy, for a container that sees it as the host does: without a cgroup namespace.
         top: Option<OwnedFd>,
     },
     /// One hierarchy for each group of controllers.
@@ -88,8 +88,8 @@ pub struct HierarchyView {
     pub name: CString,
     /// Mount options.
     pub options: String,
-    /// The container's own directory.
-    pub own: OwnedFd,
+    /// The container's own directory, when it is what the mount shows: without a cgroup namespace.
+    pub own: Option<OwnedFd>,
     /// Links beside it: name and target.
     pub links: Vec<(CString, CString)>,
 }
@@ -414,11 +414,18 @@ pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<Cgro
             Error::kernel(format!("open the cgroup {}", dir.display()), "open_tree(2)", e).at(&mount.at)
         })
     };
+    // A copy that is not attached in the end is torn down, and the kernel waits for every processor then; so only
+    // what the mount can need is copied.
+    let own_view = plan.namespaces.has(flag::CGROUP);
+    let may_be_refused = plan.namespaces.has_user() || plan.rootless;
     Ok(match cgroup.mount_view() {
         None => CgroupView::None,
         Some(MountView::V2(dir)) => CgroupView::V2 {
-            own: copy(&dir).ok(),
-            top: layout.unified().and_then(|hierarchy| copy(&hierarchy.mount_point).ok()),
+            own: if own_view && !may_be_refused { None } else { copy(&dir).ok() },
+            top: match layout.unified() {
+                Some(hierarchy) if !own_view => copy(&hierarchy.mount_point).ok(),
+                _ => None,
+            },
         },
         Some(MountView::V1(hierarchies)) => {
             let mut views = Vec::with_capacity(hierarchies.len());
@@ -431,7 +438,7 @@ pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<Cgro
                 views.push(HierarchyView {
                     name: string(&hierarchy.name)?,
                     options: hierarchy.options,
-                    own: copy(&hierarchy.dir)?,
+                    own: if own_view { None } else { Some(copy(&hierarchy.dir)?) },
                     links,
                 });
             }

@@ -16,8 +16,11 @@ use super::exec::{StringList, execve_fd};
 use super::mount::{Change, attr, mount_setattr, open_tree_clone};
 use super::{Errno, Result, check, fd, path, process};
 
+/// Commands whose process, or a child of it, enters a container.
+pub const ENTERING: [&str; 3] = ["create", "run", "exec"];
+
 /// The variable that carries the descriptor of the mount from the first image to the second.
-const VARIABLE: &str = "_TEU_EXE_FD";
+pub const VARIABLE: &str = "_TEU_EXE_FD";
 
 const ST_RDONLY: u64 = 1;
 const ST_NOEXEC: u64 = 8;

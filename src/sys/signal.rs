@@ -7,9 +7,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Result;
 
+/// Makes writing to a pipe or socket that nobody reads an error of the call, EPIPE, and not the end of the process.
+pub fn ignore_broken_pipes() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Sets every signal to its default and empties the mask.
 ///
-/// Ignored signals survive execve(2), and the start-up code of Rust ignores SIGPIPE. The C library does not let two
+/// Ignored signals survive execve(2), and teu ignores SIGPIPE ([`ignore_broken_pipes`]). The C library does not let two
 /// signals of its own be changed, which a caller may have left ignored all the same, so this is the raw call.
 pub fn reset_all() {
     #[repr(C)]
