@@ -23,6 +23,8 @@ pub enum Kind {
     State,
     /// The kernel refused a call.
     Kernel,
+    /// systemd, or the bus to it, refused something or did not answer.
+    Systemd,
     /// A hook could not be run, failed, or took too long.
     Hook,
     /// The program of the container (or its working directory) cannot be executed.

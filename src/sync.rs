@@ -261,6 +261,7 @@ const FAILURE: u8 = 6;
 const EXECUTING: u8 = 7;
 const LIMITS: u8 = 8;
 const GO: u8 = 0x67;
+const HANDLE: u8 = 0x68;
 
 /// The largest message.
 const LARGEST: usize = 16 + TEXT;
@@ -378,14 +379,29 @@ pub fn send_go(socket: BorrowedFd) -> Result<(), Errno> {
     fd::send(socket, &[GO], None)
 }
 
+/// Gives the child a descriptor that could not be opened before it existed, before it is let go on.
+pub fn send_handle(socket: BorrowedFd, index: u8, handle: BorrowedFd) -> Result<(), Errno> {
+    fd::send(socket, &[HANDLE, index], Some(handle))
+}
+
+/// As [`wait_for_go`], taking descriptors from [`send_handle`] before.
+pub fn wait_for_go_with(socket: BorrowedFd, mut take: impl FnMut(u8, OwnedFd)) -> Result<(), Errno> {
+    loop {
+        let mut bytes = [0u8; 2];
+        match fd::receive(socket, &mut bytes)? {
+            (1, None) if bytes[0] == GO => return Ok(()),
+            (2, Some(handle)) if bytes[0] == HANDLE => take(bytes[1], handle),
+            (0, _) => return Err(Errno::EPIPE),
+            _ => return Err(Errno::EBADMSG),
+        }
+    }
+}
+
 /// Waits until the parent lets the child go on. EPIPE when the parent is gone.
 pub fn wait_for_go(socket: BorrowedFd) -> Result<(), Errno> {
-    let mut byte = [0u8; 1];
-    match fd::receive(socket, &mut byte)? {
-        (1, None) if byte[0] == GO => Ok(()),
-        (0, _) => Err(Errno::EPIPE),
-        _ => Err(Errno::EBADMSG),
-    }
+    let mut passed = false;
+    wait_for_go_with(socket, |_, _| passed = true)?;
+    if passed { Err(Errno::EBADMSG) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -405,6 +421,21 @@ mod tests {
         assert!(passed.is_none());
         drop(child);
         assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), None);
+    }
+
+    #[test]
+    fn handles_arrive_before_the_go() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        let send = || {
+            send_handle(parent.as_fd(), 3, parent.as_fd()).unwrap();
+            send_go(parent.as_fd()).unwrap();
+        };
+        send();
+        let mut indices = Vec::new();
+        wait_for_go_with(child.as_fd(), |index, _| indices.push(index)).unwrap();
+        assert_eq!(indices, [3]);
+        send();
+        assert_eq!(wait_for_go(child.as_fd()), Err(Errno::EBADMSG), "nobody waits for a handle");
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! Making the cgroups of a container, and taking them away again when that fails halfway.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use super::dir::Dir;
 use super::layout::{Hierarchy, Layout};
+use super::systemd::Manager;
 use super::{Cgroup, Member, process, tree};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::path::POINTER;
@@ -22,18 +20,18 @@ struct Made {
 }
 
 impl Cgroup {
-    /// What [`Cgroup::create`] is going to make, so that it can be written down before.
-    pub fn paths_before_create(plan: &CgroupPlan, layout: &Layout) -> Result<BTreeMap<String, PathBuf>> {
-        let mut paths = BTreeMap::new();
-        if plan.driver == Driver::Disabled {
-            return Ok(paths);
+    /// What will be made, so that it can be written down before. `manager` is that of the systemd driver.
+    pub fn planned(plan: &CgroupPlan, layout: &Layout, manager: Option<&Manager>) -> Cgroup {
+        let mut members = Vec::new();
+        if plan.driver != Driver::Disabled {
+            for hierarchy in layout.hierarchies() {
+                let mut path = hierarchy.mount_point.clone();
+                path.extend(names_in(plan, layout.mode(), hierarchy, manager));
+                let root = hierarchy.mount_point.clone();
+                members.push(Member { keys: hierarchy.keys(), root, path, dir: None });
+            }
         }
-        for hierarchy in layout.hierarchies() {
-            let mut path = hierarchy.mount_point.clone();
-            path.extend(names_in(plan, layout.mode(), hierarchy));
-            paths.extend(hierarchy.keys().into_iter().map(|key| (key, path.clone())));
-        }
-        Ok(paths)
+        Cgroup { members }
     }
 
     /// Makes the directories and enables controllers down to them. Nothing is limited yet.
@@ -41,45 +39,52 @@ impl Cgroup {
     /// An unprivileged caller who asks for nothing gets what is permitted, possibly nothing at all.
     /// Errors: the cgroup is in use or frozen; the kernel refuses. What was made before the error is removed.
     pub fn create(plan: &CgroupPlan, layout: &Layout) -> Result<Cgroup> {
-        let mut cgroup = Cgroup::default();
-        if plan.driver == Driver::Disabled {
-            return Ok(cgroup);
-        }
-        if plan.driver == Driver::Systemd {
-            // Directories made behind its back would be removed by it, limits and all.
-            return Err(Error::new(Kind::Usage, "this build has no systemd cgroup driver"));
-        }
-        if layout.hierarchies().is_empty() && !plan.may_go_without() {
-            return Err(Error::new(Kind::Kernel, "no cgroup hierarchy is mounted")
-                .hint("mount cgroup2 on /sys/fs/cgroup"));
-        }
-        let mut made = Vec::new();
-        for hierarchy in layout.hierarchies() {
-            let names = names_in(plan, layout.mode(), hierarchy);
-            match make(hierarchy, &names, plan, &mut made) {
-                Ok(dir) => cgroup.members.push(Member {
-                    keys: hierarchy.keys(),
-                    root: hierarchy.mount_point.clone(),
-                    path: dir.path().to_owned(),
-                    dir: Some(dir),
-                }),
-                Err(error) if plan.rootless && !plan.path_requested && is_refusal(&error) => {}
-                Err(error) => {
-                    undo(made);
-                    let error = error.within("unable to apply cgroup configuration");
-                    return Err(if plan.rootless && is_refusal(&error) {
-                        error.hint(ROOTLESS_HINT)
-                    } else {
-                        error
-                    });
-                }
+        make_all(plan, layout, &|hierarchy| names_in(plan, layout.mode(), hierarchy, None), None)
+    }
+}
+
+/// Makes, or opens what systemd has made: in each hierarchy the directory with these names.
+///
+/// `tenant` is a process that may be in it already.
+pub(super) fn make_all(
+    plan: &CgroupPlan,
+    layout: &Layout,
+    names: &dyn Fn(&Hierarchy) -> Vec<String>,
+    tenant: Option<i32>,
+) -> Result<Cgroup> {
+    let mut cgroup = Cgroup::default();
+    if plan.driver == Driver::Disabled {
+        return Ok(cgroup);
+    }
+    if layout.hierarchies().is_empty() && !plan.may_go_without() {
+        return Err(Error::new(Kind::Kernel, "no cgroup hierarchy is mounted")
+            .hint("mount cgroup2 on /sys/fs/cgroup"));
+    }
+    let mut made = Vec::new();
+    for hierarchy in layout.hierarchies() {
+        match make(hierarchy, &names(hierarchy), plan, tenant, &mut made) {
+            Ok(dir) => cgroup.members.push(Member {
+                keys: hierarchy.keys(),
+                root: hierarchy.mount_point.clone(),
+                path: dir.path().to_owned(),
+                dir: Some(dir),
+            }),
+            Err(error) if plan.rootless && !plan.path_requested && is_refusal(&error) => {}
+            Err(error) => {
+                undo(made);
+                let error = error.within("unable to apply cgroup configuration");
+                return Err(if plan.rootless && is_refusal(&error) {
+                    error.hint(ROOTLESS_HINT)
+                } else {
+                    error
+                });
             }
         }
-        if cgroup.members.is_empty() && !plan.may_go_without() {
-            return Err(Error::new(Kind::Kernel, ROOTLESS_HINT).at(POINTER));
-        }
-        Ok(cgroup)
     }
+    if cgroup.members.is_empty() && !plan.may_go_without() {
+        return Err(Error::new(Kind::Kernel, ROOTLESS_HINT).at(POINTER));
+    }
+    Ok(cgroup)
 }
 
 /// Whether the caller lacks permission, or the hierarchy is mounted read-only.
@@ -88,7 +93,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// The names from the root of a hierarchy to the cgroup of the container.
-fn names_in(plan: &CgroupPlan, mode: Mode, hierarchy: &Hierarchy) -> Vec<String> {
+fn names_in(plan: &CgroupPlan, mode: Mode, hierarchy: &Hierarchy, manager: Option<&Manager>) -> Vec<String> {
     match &plan.path {
         CgroupPath::Absolute(names) => names.clone(),
         CgroupPath::Relative(names) => {
@@ -100,12 +105,22 @@ fn names_in(plan: &CgroupPlan, mode: Mode, hierarchy: &Hierarchy) -> Vec<String>
             start.extend(names.iter().cloned());
             start
         }
-        CgroupPath::Unit(unit) => unit.components(),
+        CgroupPath::Unit(unit) => {
+            let mut names = manager.map(|manager| manager.root().to_owned()).unwrap_or_default();
+            names.extend(unit.components());
+            names
+        }
     }
 }
 
 /// Makes one directory after the other and returns the last, checked.
-fn make(hierarchy: &Hierarchy, names: &[String], plan: &CgroupPlan, made: &mut Vec<Made>) -> Result<Dir> {
+fn make(
+    hierarchy: &Hierarchy,
+    names: &[String],
+    plan: &CgroupPlan,
+    tenant: Option<i32>,
+    made: &mut Vec<Made>,
+) -> Result<Dir> {
     let mut dir = Dir::open_root(&hierarchy.mount_point).map_err(|errno| {
         Error::kernel(
             format!("open the cgroup hierarchy {}", hierarchy.mount_point.display()),
@@ -136,7 +151,7 @@ fn make(hierarchy: &Hierarchy, names: &[String], plan: &CgroupPlan, made: &mut V
         dir = child;
     }
     if was_there {
-        check_unused(&dir)?;
+        check_unused(&dir, tenant)?;
     }
     check_thawed(&dir)?;
     if hierarchy.version == Version::V2 {
@@ -146,8 +161,9 @@ fn make(hierarchy: &Hierarchy, names: &[String], plan: &CgroupPlan, made: &mut V
 }
 
 /// A container must not share its cgroup: what is there would be limited and killed with it.
-fn check_unused(dir: &Dir) -> Result<()> {
-    let pids = tree::pids(dir).map_err(|errno| dir.error("read", "cgroup.procs", "read(2)", errno))?;
+fn check_unused(dir: &Dir, tenant: Option<i32>) -> Result<()> {
+    let mut pids = tree::pids(dir).map_err(|errno| dir.error("read", "cgroup.procs", "read(2)", errno))?;
+    pids.retain(|pid| Some(*pid) != tenant);
     if !pids.is_empty() {
         return Err(Error::state(format!(
             "container's cgroup is not empty: {} process(es) found",

@@ -18,6 +18,7 @@ mod oom;
 mod process;
 mod remove;
 pub mod stats;
+pub mod systemd;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use std::path::{Component, Path, PathBuf};
 use self::dir::Dir;
 pub use self::layout::{Hierarchy, Layout};
 pub use self::oom::{Event, Events, OomWatch};
+pub use self::update::Before;
 pub use self::view::{ControllerMount, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::cgroup::settings::Version;
@@ -112,6 +114,13 @@ impl Cgroup {
             })?;
         }
         Ok(())
+    }
+
+    /// The same for a caller without privileges: systemd has put the process where it counts.
+    fn attach_where_permitted(&self, pid: i32) {
+        for dir in self.dirs() {
+            let _ = process::attach(dir, pid);
+        }
     }
 
     fn dirs(&self) -> impl Iterator<Item = &Dir> {

@@ -33,7 +33,7 @@ impl Trial {
         };
         let plan = plan_cgroup(&request)?;
         let cgroup = Cgroup::create(&plan, &layout)?;
-        assert_eq!(Cgroup::paths_before_create(&plan, &layout)?, cgroup.paths());
+        assert_eq!(Cgroup::planned(&plan, &layout, None).paths(), cgroup.paths());
         let trial = Trial { cgroup, children: Vec::new() };
         trial.cgroup.apply(&plan)?;
         Ok(trial)
@@ -300,7 +300,8 @@ fn an_update_writes_and_a_failed_one_brings_back_what_was_there() {
         let change = read_change(change).unwrap();
         let update =
             plan_update(Some(&stored), &change, layout.mode(), layout.unified_controllers()).unwrap();
-        trial.cgroup.update(&update)
+        let before = trial.cgroup.before(&update)?;
+        trial.cgroup.update(&update).inspect_err(|_| trial.cgroup.put_back(&before))
     };
     let limit = || trial.cgroup.memory_limit_and_peak().0;
     // Up and down, each time in the order that keeps the pair valid.

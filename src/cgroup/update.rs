@@ -11,12 +11,18 @@ use crate::plan::cgroup::update::{MemoryCheck, Update, refuse};
 #[derive(Debug, Default)]
 pub struct Before(Vec<Setting>);
 
+impl Before {
+    /// The settings that bring it back.
+    pub fn settings(&self) -> &[Setting] {
+        &self.0
+    }
+}
+
 impl Cgroup {
-    /// Writes new limits, also while the container is frozen. Device rules stay as they are.
+    /// What the files hold that an update is going to write.
     ///
-    /// Errors: a limit of memory that is used up, when the check was asked for; a value that the kernel refuses.
-    /// After an error what was there before is written again, as far as the kernel permits.
-    pub fn update(&self, update: &Update) -> Result<Before> {
+    /// Errors: a limit of memory that is used up, when the check was asked for.
+    pub fn before(&self, update: &Update) -> Result<Before> {
         if let Some(check) = &update.check {
             self.check_memory(check)?;
         }
@@ -28,12 +34,17 @@ impl Cgroup {
                 before.push(setting.clone());
             }
         }
-        let before = Before(before);
-        self.write_settings(&update.settings).inspect_err(|_| self.put_back(&before))?;
-        Ok(before)
+        Ok(Before(before))
     }
 
-    /// Writes again what was there before an update.
+    /// Writes new limits, also while the container is frozen. Device rules stay as they are.
+    ///
+    /// Errors: a value that the kernel refuses. [`Cgroup::put_back`] is the caller's to do then.
+    pub fn update(&self, update: &Update) -> Result<()> {
+        self.write_settings(&update.settings)
+    }
+
+    /// Writes again what was there before an update, as far as the kernel permits.
     pub fn put_back(&self, before: &Before) {
         if self.write_settings(&before.0).is_ok() {
             return;

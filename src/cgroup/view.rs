@@ -52,7 +52,7 @@ impl Cgroup {
             });
         }
         if mounts.is_empty() {
-            return self.v2().map(|dir| MountView::V2(dir.path().to_owned()));
+            return self.members.first().map(|member| MountView::V2(member.path.clone()));
         }
         Some(MountView::V1(mounts))
     }

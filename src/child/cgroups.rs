@@ -15,6 +15,8 @@ use crate::sys::path;
 use super::mounts::{LateReadOnly, attach_at, file_system, refuse_covering, target};
 use super::root::Root;
 
+const NO_CGROUP: &str = "the container has no cgroup";
+
 /// Makes the mount.
 pub fn mount(
     plan: &Plan,
@@ -29,13 +31,13 @@ pub fn mount(
     let place = target(root, mount, true, false)?;
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
-        CgroupView::None => Err(Failure::found("the container has no cgroup")),
+        CgroupView::None => Err(Failure::found(NO_CGROUP)),
         CgroupView::V2 { own, top } => {
             let made = match (own_view, top) {
                 // A mount made outside a cgroup namespace would set the flags of the whole host's hierarchy anew,
                 // and wait for every processor to notice.
                 (false, Some(top)) => copy(top, attributes)?,
-                _ => match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
+                _ => match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own.get()) {
                     // In a user namespace the kernel may refuse; the own directory shows what matters.
                     (Err(f), Some(own))
                         if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 =>
@@ -62,12 +64,12 @@ pub fn mount(
             }
             move_mount(cover.as_fd(), place.as_fd()).call(Call::MoveMount)?;
             for hierarchy in hierarchies {
-                let made = match &hierarchy.own {
-                    Some(own) => copy(own, attributes | fixed)?,
-                    None => {
-                        let options = options(&hierarchy.options);
-                        file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
-                    }
+                let made = if own_view {
+                    let options = options(&hierarchy.options);
+                    file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
+                } else {
+                    let own = hierarchy.own.get();
+                    copy(own.ok_or_else(|| Failure::found(NO_CGROUP))?, attributes | fixed)?
                 };
                 attach_at(made.as_fd(), cover.as_fd(), &hierarchy.name)?;
             }

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::namespaces::flag;
 use crate::plan::security::Placement;
-use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go, wait_for_go_with};
 use crate::sys::clone::exit_now;
 use crate::sys::{exec, fd, process, signal};
 
@@ -64,7 +64,7 @@ fn become_container(
 ) -> Result<Infallible, Failure> {
     let parent = fd::borrow(*channel).ok_or_else(|| Failure::of(Call::Receive, Errno::EBADF))?;
     // 1. Nothing of the runtime's may leak in; a parent that dies takes this process along.
-    let umask = setup(plan, parent).during(Phase::Setup)?;
+    let umask = setup(plan, prepared, parent).during(Phase::Setup)?;
     // 2. Namespaces; the cgroup namespace now that the process is in its final cgroup.
     namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
@@ -147,12 +147,12 @@ fn peer_is_gone(failure: Failure) -> Result<(), Failure> {
 }
 
 /// Returns the file mode creation mask of the caller.
-fn setup(plan: &Plan, parent: BorrowedFd) -> Result<u32, Failure> {
+fn setup(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<u32, Failure> {
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     signal::reset_all();
     // The parent writes id maps and says go. Had it died before the signal above was armed, the socket would be
-    // closed now.
-    wait_for_go(parent).call(Call::Receive)?;
+    // closed now. A cgroup of systemd exists only since the process does.
+    wait_for_go_with(parent, |index, own| prepared.cgroup_view.complete(index, own)).call(Call::Receive)?;
     if plan.rootless {
         // Until now an unprivileged parent needed to write files of this process.
         process::set_dumpable(false).call(Call::Prctl)?;

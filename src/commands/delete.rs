@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::open_root;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, systemd};
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
 use crate::parent::create::{c_path, run_poststop};
@@ -114,11 +114,17 @@ pub fn destroy(root: &Root, container: Container) -> Result<()> {
     if !container.record.own.owns_cgroups {
         // Only planned: what is there may be somebody else's.
         cgroup.remove_unused();
-    } else if cgroup.exists() {
-        if !container.record.own.private_pid_namespace || container.init.is_some() {
+    } else {
+        let exists = cgroup.exists();
+        if exists && (!container.record.own.private_pid_namespace || container.init.is_some()) {
             cgroup.kill_all(libc::SIGKILL)?;
         }
-        cgroup.remove()?;
+        if let Some(unit) = &container.record.own.unit {
+            systemd::stop(&unit.name, unit.of_user);
+        }
+        if exists {
+            cgroup.remove()?;
+        }
     }
     let mut record = container.record.clone();
     let hooks = plan::hooks::later(&record.own.hooks)?.poststop;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::pause::not_running;
 use super::{locked, open_root};
-use crate::cgroup::Layout;
+use crate::cgroup::{Layout, systemd};
 use crate::cli::limits::Update;
 use crate::cli::{Global, units};
 use crate::config;
@@ -30,12 +30,20 @@ pub fn update(global: &Global, args: &Update) -> Result<i32> {
     let plan =
         plan_update(stored(&container)?.as_ref(), &change, layout.mode(), layout.unified_controllers())?;
     let cgroup = container.cgroup();
-    let before = cgroup.update(&plan)?;
+    let before = cgroup.before(&plan)?;
+    let mut change = match &container.record.own.unit {
+        Some(unit) => systemd::update(&plan, &unit.name, unit.of_user)?,
+        None => systemd::Change::default(),
+    };
+    let written = cgroup.update(&plan);
     let mut stored = plan.stored;
     // Others change these behind our back, so what is written here would only be what they once were.
     stored.set_devices(None);
     container.record.own.resources = Some(stored);
-    container.directory.save(&container.record).inspect_err(|_| cgroup.put_back(&before))?;
+    written.and_then(|()| container.directory.save(&container.record)).inspect_err(|_| {
+        change.put_back(&before);
+        cgroup.put_back(&before);
+    })?;
     for warning in plan.warnings {
         crate::log::warn(&format!("{} ({})", warning.text, warning.pointer));
     }

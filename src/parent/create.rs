@@ -1,15 +1,17 @@
 //! The steps on the host side, in order. A step that leaves something behind pushes its undo.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::prepare::Prepared;
 use super::undo::Undo;
 use super::{failure, id_maps, prepare, seccomp_agent};
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Cgroup, Layout, systemd};
 use crate::child::{self, Gate, Task};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
@@ -19,7 +21,7 @@ use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
 use crate::state::{Directory, HookLists, Id, Record, Root};
-use crate::sync::{Failure, FromChild, receive, send_go};
+use crate::sync::{Failure, FromChild, receive, send_go, send_handle};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
 use crate::sys::mount::mount_setattr_idmap;
 use crate::sys::process::{self, Limit};
@@ -100,40 +102,64 @@ fn steps<'a>(
     cloned: &'a Cell<bool>,
     undo: &mut Undo<'a>,
 ) -> Result<(Child, OwnedFd, Cgroup)> {
-    let mut planned = Cgroup::paths_before_create(&plan.cgroup, options.layout)?;
+    let manager = systemd::connect(&plan.cgroup)?.map(|manager| Rc::new(RefCell::new(manager)));
+    let planned =
+        Cgroup::planned(&plan.cgroup, options.layout, manager.as_ref().map(|m| m.borrow()).as_deref());
+    let mut paths = planned.paths();
     // What exists already is not ours to remove.
-    planned.retain(|_, path| !path.exists());
-    let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
+    paths.retain(|_, path| !path.exists());
+    let mut record = Record::of_plan(plan, options.hooks.clone(), paths, options.rootless)?;
     directory.save(&record)?;
     directory.save_config(options.config)?;
     let gate = if options.gated { Some(directory.open_gate()?) } else { None };
-    // 2. The cgroup and its limits, before anything runs in it.
-    let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
-    record.cgroup_paths = cgroup.paths();
-    record.own.owns_cgroups = true;
-    directory.save(&record)?;
-    directory.save_cgroups(&record.cgroup_paths)?;
-    let paths = record.cgroup_paths.clone();
-    undo.push(move || Cgroup::open(&paths).remove());
-    cgroup.apply(&plan.cgroup)?;
-    prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup, options.layout)?;
-    let watch = cgroup.watch_oom();
-    prepared.cgroup = Some(cgroup);
+    // 2. The cgroup and its limits, before anything runs in it. A unit of systemd has to wait for the process.
+    let made = Rc::new(RefCell::new(BTreeMap::new()));
+    let (of_undo, unit) = (made.clone(), plan.cgroup.unit().zip(manager.clone()));
+    undo.push(move || {
+        let stopped = unit.map_or(Ok(()), |(unit, manager)| systemd::undo(&mut manager.borrow_mut(), unit));
+        Cgroup::open(&of_undo.borrow()).remove().and(stopped)
+    });
+    let setting = CgroupSetting { plan, directory, made: &made };
+    if manager.is_none() {
+        let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
+        setting.limit(&cgroup, &mut record)?;
+        prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup, options.layout)?;
+        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, &cgroup)? {
+            prepared.cgroup_view.complete(index, own);
+        }
+        prepared.cgroup = Some(cgroup);
+    } else {
+        prepared.cgroup_view = prepare::cgroup_view(plan, &planned, options.layout)?;
+    }
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
-    let state = [options.root.number(), directory.number()];
-    let init = clone_init(plan, prepared, (&ours, theirs), gate, &state)?;
-    let paths = record.cgroup_paths.clone();
+    let ours_alone = [options.root.number(), directory.number()];
+    let ours_alone: Vec<RawFd> =
+        manager.iter().map(|manager| manager.borrow().number()).chain(ours_alone).collect();
+    let init = clone_init(plan, prepared, (&ours, theirs), gate, &ours_alone)?;
+    let of_undo = made.clone();
     let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;
     let pid = init.pid;
-    undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&paths)));
+    undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
     record.set_init(init.pid)?;
     directory.save(&record)?;
-    // 4. (A scope around the pid would be made here.)
+    // 4. Into the cgroup whoever is not born there. systemd makes its unit around the process.
+    if let Some(manager) = &manager {
+        let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;
+        setting.limit(&cgroup, &mut record)?;
+        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, &cgroup)? {
+            send_handle(ours.as_fd(), index, own.as_fd())
+                .map_err(|e| Error::kernel("talk to the init process", "sendmsg(2)", e))?;
+        }
+        prepared.cgroup = Some(cgroup);
+    }
     let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
-    cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+    let watch = cgroup.watch_oom();
+    if manager.is_none() {
+        cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+    }
     reset_affinity(init.pid)?;
     // 5. Id maps, and the mounts that need them.
     id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
@@ -171,6 +197,26 @@ fn steps<'a>(
     *kept.borrow_mut() = Some(record);
     let cgroup = prepared.cgroup.take().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
     Ok((init, ours, cgroup))
+}
+
+/// What turns a new cgroup into that of the container.
+struct CgroupSetting<'a> {
+    plan: &'a Plan,
+    directory: &'a Directory,
+    /// The paths that the undo list removes.
+    made: &'a RefCell<BTreeMap<String, PathBuf>>,
+}
+
+impl CgroupSetting<'_> {
+    /// Writes down that it exists, then sets its limits.
+    fn limit(&self, cgroup: &Cgroup, record: &mut Record) -> Result<()> {
+        record.cgroup_paths = cgroup.paths();
+        record.own.owns_cgroups = true;
+        *self.made.borrow_mut() = cgroup.paths();
+        self.directory.save(record)?;
+        self.directory.save_cgroups(&record.cgroup_paths)?;
+        cgroup.apply(&self.plan.cgroup)
+    }
 }
 
 /// Clones the init process. Does not return in it.

@@ -3,6 +3,7 @@
 //! After this no path of the host is used by name. Sources of bind mounts become detached copies, which the child
 //! only has to attach.
 
+use std::cell::OnceCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +74,7 @@ pub enum CgroupView {
     /// One tree.
     V2 {
         /// The container's own directory, where making a new mount may be refused.
-        own: Option<OwnedFd>,
+        own: OnceCell<OwnedFd>,
         /// The top of the host's hierarchy, for a container that sees it as the host does: without a cgroup namespace.
         top: Option<OwnedFd>,
     },
@@ -89,7 +90,7 @@ pub struct HierarchyView {
     /// Mount options.
     pub options: String,
     /// The container's own directory, when it is what the mount shows: without a cgroup namespace.
-    pub own: Option<OwnedFd>,
+    pub own: OnceCell<OwnedFd>,
     /// Links beside it: name and target.
     pub links: Vec<(CString, CString)>,
 }
@@ -401,29 +402,19 @@ fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     Ok(bound)
 }
 
-/// Copies the container's own cgroups, for a mount of type cgroup. Called once the cgroup exists.
+/// What a mount of type cgroup shows, from cgroups that exist or will exist. The container's own are not in it yet.
 pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<CgroupView> {
-    let Some(mount) = plan.mounts.iter().find(|m| matches!(m.kind, Kind::Cgroup { .. })) else {
-        return Ok(CgroupView::None);
-    };
+    let Some(mount) = cgroup_mount(plan) else { return Ok(CgroupView::None) };
     let string = |text: &str| {
         CString::new(text).map_err(|_| Error::config(&mount.at, "a cgroup path contains a NUL byte"))
     };
-    let copy = |dir: &std::path::Path| {
-        open_tree_clone(path::cwd_fd(), &string(&dir.to_string_lossy())?, false, 0).map_err(|e| {
-            Error::kernel(format!("open the cgroup {}", dir.display()), "open_tree(2)", e).at(&mount.at)
-        })
-    };
-    // A copy that is not attached in the end is torn down, and the kernel waits for every processor then; so only
-    // what the mount can need is copied.
     let own_view = plan.namespaces.has(flag::CGROUP);
-    let may_be_refused = plan.namespaces.has_user() || plan.rootless;
     Ok(match cgroup.mount_view() {
         None => CgroupView::None,
-        Some(MountView::V2(dir)) => CgroupView::V2 {
-            own: if own_view && !may_be_refused { None } else { copy(&dir).ok() },
+        Some(MountView::V2(_)) => CgroupView::V2 {
+            own: OnceCell::new(),
             top: match layout.unified() {
-                Some(hierarchy) if !own_view => copy(&hierarchy.mount_point).ok(),
+                Some(hierarchy) if !own_view => copy_cgroup(mount, &hierarchy.mount_point).ok(),
                 _ => None,
             },
         },
@@ -438,13 +429,66 @@ pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<Cgro
                 views.push(HierarchyView {
                     name: string(&hierarchy.name)?,
                     options: hierarchy.options,
-                    own: if own_view { None } else { Some(copy(&hierarchy.dir)?) },
+                    own: OnceCell::new(),
                     links,
                 });
             }
             CgroupView::V1(views)
         }
     })
+}
+
+/// Copies of the container's own cgroups as detached mounts, each with its index for [`CgroupView::complete`].
+///
+/// A copy that is not attached in the end is torn down, and the kernel waits for every processor then; so only what
+/// the mount can need is copied.
+pub fn own_cgroups(plan: &Plan, view: &CgroupView, cgroup: &Cgroup) -> Result<Vec<(u8, OwnedFd)>> {
+    let Some(mount) = cgroup_mount(plan) else { return Ok(Vec::new()) };
+    let own_view = plan.namespaces.has(flag::CGROUP);
+    let may_be_refused = plan.namespaces.has_user() || plan.rootless;
+    let mut copies = Vec::new();
+    match (view, cgroup.mount_view()) {
+        (CgroupView::V1(views), Some(MountView::V1(hierarchies))) if !own_view => {
+            for (index, view) in views.iter().enumerate() {
+                let name = view.name.to_string_lossy();
+                if let Some(hierarchy) = hierarchies.iter().find(|hierarchy| hierarchy.name == name) {
+                    copies.push((index as u8, copy_cgroup(mount, &hierarchy.dir)?));
+                }
+            }
+        }
+        // Only one way of making the mount needs it, and that one says when it is missing.
+        (CgroupView::V2 { .. }, Some(MountView::V2(dir))) if !own_view || may_be_refused => {
+            copies.extend(copy_cgroup(mount, &dir).ok().map(|copy| (0, copy)));
+        }
+        _ => {}
+    }
+    Ok(copies)
+}
+
+fn cgroup_mount(plan: &Plan) -> Option<&Mount> {
+    plan.mounts.iter().find(|mount| matches!(mount.kind, Kind::Cgroup { .. }))
+}
+
+fn copy_cgroup(mount: &Mount, dir: &std::path::Path) -> Result<OwnedFd> {
+    let path = CString::new(dir.as_os_str().as_bytes())
+        .map_err(|_| Error::config(&mount.at, "a cgroup path contains a NUL byte"))?;
+    open_tree_clone(path::cwd_fd(), &path, false, 0).map_err(|e| {
+        Error::kernel(format!("open the cgroup {}", dir.display()), "open_tree(2)", e).at(&mount.at)
+    })
+}
+
+impl CgroupView {
+    /// Puts a copy of one of the container's own cgroups in its place.
+    pub fn complete(&self, index: u8, own: OwnedFd) {
+        let place = match self {
+            CgroupView::None => None,
+            CgroupView::V2 { own, .. } => Some(own),
+            CgroupView::V1(views) => views.get(usize::from(index)).map(|view| &view.own),
+        };
+        if let Some(place) = place {
+            let _ = place.set(own);
+        }
+    }
 }
 
 impl Passed {

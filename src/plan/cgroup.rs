@@ -3,7 +3,7 @@
 //! Pure: runs before anything happens and reads nothing. Conversions that depend on what a directory contains
 //! (the name of the weight file, say) are written down as alternatives that `cgroup::apply` chooses from.
 //! Chosen: one flat list of file settings for both hierarchies, so that the printed plan, the tests and the code
-//! that writes all read the same thing. Not here: opening directories, systemd, the order of create.
+//! that writes all read the same thing. Not here: opening directories, talking to systemd, the order of create.
 
 pub mod cpu;
 #[cfg(test)]
@@ -14,9 +14,12 @@ pub mod memory;
 pub mod path;
 mod rest;
 pub mod settings;
+pub mod systemd;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod update;
+
+use std::collections::BTreeMap;
 
 use oci_spec::runtime::{Linux, LinuxResources};
 
@@ -65,6 +68,8 @@ pub struct Request<'a> {
     pub rootless: bool,
     /// Paths in `linux.devices`: a configured device takes the place of the default one and of its access rule.
     pub device_nodes: &'a [&'a str],
+    /// `annotations`, some of which are properties of a systemd unit.
+    pub annotations: Option<&'a BTreeMap<String, String>>,
 }
 
 /// Something that was asked for and has no effect here.
@@ -93,6 +98,8 @@ pub struct CgroupPlan {
     pub settings: Vec<Setting>,
     /// The device accesses that are permitted.
     pub devices: devices::Policy,
+    /// With systemd: the properties of the unit, but for the process in it.
+    pub properties: Vec<systemd::Property>,
     /// What was asked for in vain.
     pub warnings: Vec<Warning>,
     /// The caller lacks the privileges of the host's root.
@@ -116,6 +123,22 @@ pub fn plan_cgroup(request: &Request) -> Result<CgroupPlan> {
     };
     let rules = resources.as_ref().and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = devices::plan_devices(rules, request.device_nodes)?;
+    let none = BTreeMap::new();
+    let properties = match &path {
+        CgroupPath::Unit(unit) => {
+            let facts = systemd::Facts {
+                id: request.id,
+                unit,
+                mode: request.mode,
+                rootless: request.rootless,
+                annotations: request.annotations.unwrap_or(&none),
+                settings: &settings,
+                policy: &devices,
+            };
+            systemd::properties(&facts, &mut warnings)?
+        }
+        CgroupPath::Absolute(_) | CgroupPath::Relative(_) => Vec::new(),
+    };
     Ok(CgroupPlan {
         driver: request.driver,
         mode: request.mode,
@@ -124,6 +147,7 @@ pub fn plan_cgroup(request: &Request) -> Result<CgroupPlan> {
         resources,
         settings,
         devices,
+        properties,
         warnings,
         rootless: request.rootless,
         path_requested: configured.is_some_and(|path| !path.as_os_str().is_empty()),
@@ -136,12 +160,26 @@ impl CgroupPlan {
         self.rootless && self.settings.is_empty() && !self.path_requested
     }
 
+    /// The unit of systemd that the cgroup belongs to, when systemd makes it.
+    pub fn unit(&self) -> Option<&path::Unit> {
+        match &self.path {
+            CgroupPath::Unit(unit) => Some(unit),
+            CgroupPath::Absolute(_) | CgroupPath::Relative(_) => None,
+        }
+    }
+
     /// One line for each thing that would be made or written, with the pointer that asks for it.
     pub fn lines(&self) -> Vec<(String, String)> {
         if self.driver == Driver::Disabled {
             return vec![("no cgroup".to_owned(), String::new())];
         }
         let mut lines = vec![(format!("cgroup {}", self.path), path::POINTER.to_owned())];
+        lines.extend(
+            self.properties.iter().map(|property| (format!("property {property}"), property.pointer.clone())),
+        );
+        if self.unit().is_some_and(|unit| !unit.is_slice()) {
+            lines.push(("property PIDs = [the init process]".to_owned(), path::POINTER.to_owned()));
+        }
         lines.extend(self.settings.iter().map(|setting| (setting.to_string(), setting.pointer.clone())));
         lines.extend(
             self.devices

@@ -131,6 +131,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         rootless: host.is_rootless(),
         unified: &host.unified_controllers,
         device_nodes: &nodes,
+        annotations: Some(&annotations),
     })?;
     warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
     let security = security::plan(config, process, host, &mut warnings)?;

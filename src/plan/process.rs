@@ -14,7 +14,8 @@ use crate::sys::exec::StringList;
 use crate::sys::process::SchedulerAttributes;
 
 /// Annotations that change what the runtime does, for `features`.
-pub const UNSAFE_ANNOTATIONS: [&str; 1] = ["run.oci.keep_original_groups"];
+pub const UNSAFE_ANNOTATIONS: [&str; 2] =
+    [super::cgroup::systemd::ANNOTATION, "run.oci.keep_original_groups"];
 
 /// How the program is found.
 #[derive(Clone, Debug, PartialEq, Eq)]

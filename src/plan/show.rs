@@ -49,8 +49,10 @@ fn text(string: &CStr) -> String {
 fn clone(plan: &Plan, table: &mut Table) {
     let namespaces = &plan.namespaces;
     table.line("parent", "reserve", &format!("state directory of {}", plan.id), "");
-    for (what, at) in plan.cgroup.lines() {
-        table.line("parent", "cgroup", &what, &at);
+    // A unit is made around a process, so it follows the clone.
+    let unit = plan.cgroup.unit();
+    if unit.is_none() {
+        cgroup(plan, table);
     }
     joins("parent", namespaces, table, |flag| flag == flag::PID);
     let mut who = "parent";
@@ -64,12 +66,16 @@ fn clone(plan: &Plan, table: &mut Table) {
     let new: Vec<&str> =
         KINDS.iter().filter(|(flag, ..)| namespaces.cloned & flag != 0).map(|(_, name, ..)| *name).collect();
     let new = if new.is_empty() { "no new namespace".to_owned() } else { format!("new {}", new.join(",")) };
-    let cgroup = match (plan.cgroup.driver, plan.cgroup.mode) {
+    let place = match (plan.cgroup.driver, plan.cgroup.mode) {
         (Driver::Disabled, _) => "",
+        (Driver::Systemd, _) => "; then into the unit",
         (_, Mode::V1) => "; then into the cgroup",
         (_, Mode::V2 | Mode::Hybrid) => "; into the cgroup",
     };
-    table.line(who, "clone3", &format!("the init process: {new}{cgroup}"), "/linux/namespaces");
+    table.line(who, "clone3", &format!("the init process: {new}{place}"), "/linux/namespaces");
+    if unit.is_some() {
+        cgroup(plan, table);
+    }
     if let User::New { uids, gids } = &namespaces.user {
         for (map, file, at) in
             [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
@@ -79,6 +85,12 @@ fn clone(plan: &Plan, table: &mut Table) {
     }
     if let Some(score) = plan.limits.oom_score_adj {
         table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
+    }
+}
+
+fn cgroup(plan: &Plan, table: &mut Table) {
+    for (what, at) in plan.cgroup.lines() {
+        table.line("parent", "cgroup", &what, &at);
     }
 }
 

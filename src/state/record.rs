@@ -79,6 +79,15 @@ pub struct HookLists {
     pub poststop: Option<Vec<Hook>>,
 }
 
+/// A unit of systemd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name, such as `teu-c1.scope`.
+    pub name: String,
+    /// It belongs to the manager of the calling user, and not to that of the system.
+    pub of_user: bool,
+}
+
 /// Our own part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Own {
@@ -104,6 +113,9 @@ pub struct Own {
     pub private_pid_namespace: bool,
     /// The cgroup is made by systemd.
     pub systemd_cgroup: bool,
+    /// The unit that it is made as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// poststop hooks have been started once.
     pub poststop_ran: bool,
     /// The limits as the last `update` left them; until then those of the configuration.
@@ -165,6 +177,10 @@ impl Record {
                 owns_cgroups: false,
                 private_pid_namespace: namespaces.is_new(flag::PID),
                 systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,
+                unit: plan
+                    .cgroup
+                    .unit()
+                    .map(|unit| Unit { name: unit.name.clone(), of_user: plan.cgroup.rootless }),
                 poststop_ran: false,
                 resources: None,
             },

@@ -48,6 +48,7 @@ mod run;
 mod seccomp;
 mod start;
 mod state;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -86,6 +87,7 @@ const SUITES: &[&[Case]] = &[
     terminal::CASES,
     fds::CASES,
     cgroups::CASES,
+    systemd::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

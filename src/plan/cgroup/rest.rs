@@ -129,6 +129,6 @@ pub(super) fn plan_unified(files: &HashMap<String, String>, mode: Mode) -> Resul
 }
 
 /// One part of a JSON pointer (RFC 6901).
-fn escaped(key: &str) -> String {
+pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

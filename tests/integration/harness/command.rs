@@ -265,15 +265,20 @@ impl Running<'_> {
     }
 
     /// Waits for the end of the call; kills it and fails the test when that takes too long.
-    pub fn wait(mut self) -> Out {
-        let status = match self.poll(DEADLINE) {
+    pub fn wait(self) -> Out {
+        self.wait_within(DEADLINE)
+    }
+
+    /// The same with another limit.
+    pub fn wait_within(mut self, limit: Duration) -> Out {
+        let status = match self.poll(limit) {
             Some(status) => status,
             None => {
                 let stacks = stacks_of_group(self.pid());
                 self.kill_group();
                 panic!(
                     "still running after {} s: {}\nstdout: {}\nstderr: {}\nprocesses: {stacks}",
-                    DEADLINE.as_secs(),
+                    limit.as_secs(),
                     self.line,
                     read(&self.stdout),
                     read(&self.stderr)

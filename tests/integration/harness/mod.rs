@@ -6,12 +6,14 @@ pub mod command;
 pub mod console;
 pub mod container;
 pub mod containment;
+pub mod dbus;
 pub mod leaks;
 pub mod mountinfo;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
 pub mod sys;
+pub mod systemd;
 pub mod test;
 pub mod view;
 
@@ -25,6 +27,7 @@ use libtest_mimic::{Arguments, Trial};
 pub use bundle::Bundle;
 pub use command::{Cmd, Out};
 pub use container::Container;
+pub use systemd::{Fault, Systemd};
 pub use test::Test;
 pub use view::View;
 

@@ -1,0 +1,122 @@
+//! The systemd cgroup driver: a transient unit around the init process instead of directories of our own making.
+//!
+//! A scope cannot exist without a process, so it is made after the clone, and the child waits until it is inside.
+//! Limits are properties of the unit and are written into its files too. Not here: which properties those are (that
+//! is `plan::cgroup::systemd`).
+
+mod address;
+mod bus;
+mod manager;
+mod message;
+
+pub use self::manager::Manager;
+use super::create::make_all;
+use super::layout::Layout;
+use super::{Before, Cgroup};
+use crate::error::{Error, Kind, Result};
+use crate::plan::cgroup::path::{POINTER, Unit};
+use crate::plan::cgroup::settings::Version;
+use crate::plan::cgroup::systemd::limits;
+use crate::plan::cgroup::update::Update;
+use crate::plan::cgroup::{CgroupPlan, Driver};
+
+/// How long systemd may take to stop a unit whose processes are dead.
+const STOPPED_SOON: std::time::Duration = bus::PATIENCE;
+
+/// Connects to the manager that makes the cgroup; nothing for other drivers.
+pub fn connect(plan: &CgroupPlan) -> Result<Option<Manager>> {
+    match plan.driver {
+        Driver::Systemd => Manager::connect(plan.rootless).map(Some),
+        Driver::Cgroupfs | Driver::Disabled => Ok(None),
+    }
+}
+
+/// Starts the unit around the process `pid` and puts that into the hierarchies that systemd does not manage.
+///
+/// Errors: systemd refuses, fails or does not answer; the process is not where it should be.
+pub fn start(manager: &mut Manager, plan: &CgroupPlan, layout: &Layout, pid: i32) -> Result<Cgroup> {
+    let unit = plan.unit().ok_or_else(|| Error::new(Kind::Bug, "the plan has no unit"))?;
+    let first = if unit.is_slice() { None } else { u32::try_from(pid).ok() };
+    manager.start(&unit.name, &plan.properties, first)?;
+    let names = if unit.is_slice() {
+        let mut names = manager.root().to_owned();
+        names.extend(unit.components());
+        names
+    } else {
+        names_of(unit, pid)?
+    };
+    let cgroup = make_all(plan, layout, &|_| names.clone(), Some(pid))?;
+    if plan.rootless {
+        cgroup.attach_where_permitted(pid);
+    } else {
+        cgroup.attach(pid, false).inspect_err(|_| cgroup.remove_unused())?;
+    }
+    Ok(cgroup)
+}
+
+/// Where the kernel says that the process is, which must be in the unit.
+fn names_of(unit: &Unit, pid: i32) -> Result<Vec<String>> {
+    let layout = Layout::of_process(pid)?;
+    let managed = layout
+        .hierarchies()
+        .iter()
+        .find(|hierarchy| hierarchy.controllers.iter().any(|name| name == "name=systemd"))
+        .or_else(|| layout.hierarchies().iter().find(|hierarchy| hierarchy.version == Version::V2));
+    let names = managed.and_then(|hierarchy| hierarchy.own.clone()).unwrap_or_default();
+    if names.ends_with(&unit.components()) {
+        return Ok(names);
+    }
+    let doing = format!("systemd did not put the process into the unit {}", unit.name);
+    Err(Error::new(Kind::Systemd, doing).at(POINTER).detail(format!("it is in /{}", names.join("/"))))
+}
+
+/// Takes a unit away that could not be completed. Its processes are dead.
+///
+/// A manager that cannot be talked to any more ends a scope without processes by itself.
+pub fn undo(manager: &mut Manager, unit: &Unit) -> Result<()> {
+    if !manager.is_lost() {
+        return if manager.has_started() { manager.stop(&unit.name, STOPPED_SOON) } else { Ok(()) };
+    }
+    if unit.is_slice() {
+        let doing = format!("the unit {} may be left", unit.name);
+        return Err(Error::new(Kind::Systemd, doing).hint(format!("systemctl stop {}", unit.name)));
+    }
+    Ok(())
+}
+
+/// Stops the unit of a container whose processes are dead.
+///
+/// What systemd cannot do is warned about: the cgroups are removed all the same, and it forgets a scope without them.
+pub fn stop(unit: &str, of_user: bool) {
+    let stopped = Manager::connect(of_user).and_then(|mut manager| manager.stop(unit, manager::PATIENCE));
+    if let Err(error) = stopped {
+        crate::log::warn(&error.within(format!("stop the unit {unit}")).to_string());
+    }
+}
+
+/// Tells systemd the new limits of a container, before they are written into the files.
+///
+/// Errors: systemd refuses, or does not answer.
+pub fn update(update: &Update, unit: &str, of_user: bool) -> Result<Change> {
+    let properties = limits::properties(&update.settings);
+    if properties.is_empty() {
+        return Ok(Change(None));
+    }
+    let mut manager = Manager::connect(of_user)?;
+    manager.set(unit, &properties)?;
+    Ok(Change(Some((manager, unit.to_owned()))))
+}
+
+/// What systemd was told by an update.
+#[derive(Debug, Default)]
+pub struct Change(Option<(Manager, String)>);
+
+impl Change {
+    /// Tells systemd again what the files held before.
+    pub fn put_back(&mut self, before: &Before) {
+        if let Some((manager, unit)) = &mut self.0 {
+            // The error that made this necessary is the one to tell.
+            let _ = manager.set(unit, &limits::properties(before.settings()));
+        }
+    }
+}
