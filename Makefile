@@ -20,7 +20,7 @@ VIEW ?=
 export RUNTIME
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps
+TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps iproute2
 
 .PHONY: help
 help: ## print this list

@@ -45,7 +45,7 @@ pub fn features() -> Result<i32> {
             "intelRdt": {"enabled": false},
             "memoryPolicy": {"modes": security::memory_policy_modes(), "flags": security::memory_policy_flags()},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": format!("{major}.{minor}.{micro}"),

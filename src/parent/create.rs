@@ -5,10 +5,11 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::prepare::Prepared;
 use super::undo::Undo;
-use super::{failure, id_maps, prepare, seccomp_agent};
+use super::{failure, id_maps, net_devices, prepare, seccomp_agent};
 use crate::cgroup::{Cgroup, Layout};
 use crate::child::{self, Gate, Task};
 use crate::error::{Errno, Error, Kind, Result};
@@ -140,6 +141,10 @@ fn steps<'a>(
     map_mounts(plan, prepared, init.pid)?;
     // 6. What only the host may set.
     set_oom_score(&plan.limits, init.pid)?;
+    if !plan.net_devices.is_empty() {
+        let namespace = Rc::new(network_namespace(plan, prepared, init.pid)?);
+        net_devices::move_all(&plan.net_devices, &namespace, undo)?;
+    }
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     talk.go()?;
     // 7. and 8. What the child asks for on its way, until it is ready.
@@ -299,7 +304,7 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
             IdMapping::Own { .. } => prepared.id_maps[index].as_ref().map(AsFd::as_fd),
             IdMapping::OfContainer => {
                 if container.is_none() {
-                    container = Some(id_maps::open_user_namespace(pid)?);
+                    container = Some(id_maps::open_namespace(pid, "user")?);
                 }
                 container.as_ref().map(AsFd::as_fd)
             }
@@ -314,6 +319,16 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The network namespace of the container, which its process may not have entered yet.
+fn network_namespace(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<OwnedFd> {
+    match plan.namespaces.joined.iter().position(|join| join.flag == flag::NETWORK) {
+        Some(index) => prepared.namespaces[index]
+            .try_clone()
+            .map_err(|e| Error::io("keep the network namespace", "fcntl(2)", &e)),
+        None => id_maps::open_namespace(pid, "net"),
+    }
 }
 
 /// Sets the OOM score when there is one. Before the process gives up the ownership of its files in /proc.

@@ -330,7 +330,7 @@ fn refuse_own_namespaces(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
             |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
         let matters = match join.flag {
             flag::MOUNT => true,
-            flag::NETWORK => changes("net/"),
+            flag::NETWORK => changes("net/") || !plan.net_devices.is_empty(),
             flag::IPC => changes("kernel/msg") || changes("kernel/s") || changes("fs/mqueue/"),
             flag::UTS => {
                 plan.uts.hostname.is_some() || plan.uts.domainname.is_some() || changes("kernel/domainname")

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod limits;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod process;
 pub mod rootfs;
 pub mod security;
@@ -74,6 +75,8 @@ pub struct Plan {
     pub namespaces: namespaces::Namespaces,
     /// The cgroup and its limits.
     pub cgroup: cgroup::CgroupPlan,
+    /// Network devices of the host that move into the container, in order.
+    pub net_devices: Vec<net_devices::NetDevice>,
     /// Host and domain name.
     pub uts: uts::Uts,
     /// Root file system, propagation, masked and read-only paths.
@@ -140,6 +143,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         id: request.id.clone(),
         bundle: request.bundle.clone(),
         oci_version: spec.version().clone(),
+        net_devices: net_devices::plan(linux, &namespaces, host)?,
         uts: uts::plan(spec, &namespaces)?,
         sysctls: sysctl::plan(linux, &namespaces)?,
         limits: limits::plan(process, "/process")?,
@@ -208,10 +212,7 @@ fn annotations(spec: &oci_spec::runtime::Spec) -> Result<BTreeMap<String, String
 /// Fields that this version knows but cannot honour: refused, since ignoring them would half-work.
 fn refuse_unsupported(linux: Option<&oci_spec::runtime::Linux>) -> Result<()> {
     let Some(linux) = linux else { return Ok(()) };
-    let asked = [
-        ("/linux/intelRdt", linux.intel_rdt().is_some()),
-        ("/linux/netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
-    ];
+    let asked = [("/linux/intelRdt", linux.intel_rdt().is_some())];
     match asked.into_iter().find(|(_, present)| *present) {
         Some((pointer, _)) => {
             Err(Error::config(pointer, "this version of teu does not support the property"))

@@ -80,6 +80,11 @@ fn clone(plan: &Plan, table: &mut Table) {
     if let Some(score) = plan.limits.oom_score_adj {
         table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
     }
+    for device in &plan.net_devices {
+        let renamed = device.new_name.as_ref().map_or(String::new(), |new| format!(" as {new}"));
+        let what = format!("{}{renamed} into the network namespace, with its addresses", device.name);
+        table.line("parent", "link move", &what, &device.at);
+    }
 }
 
 fn joins(who: &str, namespaces: &Namespaces, table: &mut Table, which: impl Fn(u64) -> bool) {

@@ -38,6 +38,7 @@ mod list;
 mod migrate;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod own_binary;
 mod pause;
 mod peers;
@@ -79,6 +80,7 @@ const SUITES: &[&[Case]] = &[
     hooks::CASES,
     process::CASES,
     namespaces::CASES,
+    net_devices::CASES,
     rootfs::CASES,
     mounts::CASES,
     kernel::CASES,
