@@ -16,9 +16,11 @@ use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
+use crate::plan::intel_rdt::IntelRdt;
 use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
+use crate::resctrl::{Changes, Group, Held, Resctrl};
 use crate::state::{Directory, HookLists, Id, Record, Root};
 use crate::sync::{Failure, FromChild, receive, send_go};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
@@ -120,6 +122,10 @@ fn steps<'a>(
     prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup, options.layout)?;
     let watch = cgroup.watch_oom();
     prepared.cgroup = Some(cgroup);
+    let group = match &plan.intel_rdt {
+        Some(asked) => Some(enter_group(asked, directory, &mut record, undo)?),
+        None => None,
+    };
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
@@ -135,6 +141,9 @@ fn steps<'a>(
     // 4. (A scope around the pid would be made here.)
     let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
     cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+    if let Some(group) = group {
+        group.add(init.pid).map_err(|error| error.at("/linux/intelRdt"))?;
+    }
     reset_affinity(init.pid)?;
     // 5. Id maps, and the mounts that need them.
     id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
@@ -319,6 +328,27 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Makes or finds the group of the resctrl file system, which the record names before it exists.
+fn enter_group(
+    asked: &IntelRdt,
+    directory: &Directory,
+    record: &mut Record,
+    undo: &mut Undo<'_>,
+) -> Result<Group> {
+    let resctrl = Resctrl::find()?;
+    record.own.intel_rdt = Some(Held::planned(asked));
+    directory.save(record)?;
+    let changes = Rc::new(RefCell::new(Changes::default()));
+    let made = Rc::clone(&changes);
+    undo.push(move || made.borrow().undo());
+    let group =
+        resctrl.enter(asked, &mut changes.borrow_mut()).map_err(|error| error.at("/linux/intelRdt"))?;
+    record.intel_rdt_path = group.path().to_owned();
+    record.own.intel_rdt = Some(Held { made: true, ..Held::planned(asked) });
+    directory.save(record)?;
+    Ok(group)
 }
 
 /// The network namespace of the container, which its process may not have entered yet.

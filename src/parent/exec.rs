@@ -17,6 +17,7 @@ use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
 use crate::plan::namespaces::KINDS;
+use crate::resctrl::Resctrl;
 use crate::state::{Container, Status};
 use crate::sync::{FromChild, Phase, receive, send_go};
 use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child};
@@ -222,6 +223,9 @@ impl Attempt<'_> {
     fn bring_in(&mut self, cgroup: &Cgroup) -> Result<()> {
         let stage = self.stage.as_ref().ok_or_else(died)?;
         cgroup.attach(stage.pid, cgroup.into_fd().is_some())?;
+        if let Some(held) = &self.options.container.record.own.intel_rdt {
+            Resctrl::find().and_then(|resctrl| resctrl.group(held)?.add(stage.pid))?;
+        }
         match (&self.plan.affinity.last, &self.plan.affinity.initial) {
             (Some(mask), _) => set_affinity(self.plan, stage.pid, mask, "final")?,
             (None, Some(_)) => {}

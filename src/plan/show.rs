@@ -10,6 +10,7 @@ use super::cgroup::{Driver, Mode};
 use super::devices::Node;
 use super::hooks::Hook;
 use super::identity::{Groups, Set, list};
+use super::intel_rdt::{IntelRdt, Origin};
 use super::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
 use super::namespaces::{KINDS, Namespaces, User, flag};
 use super::process::{Home, Program, scheduler_words};
@@ -52,6 +53,11 @@ fn clone(plan: &Plan, table: &mut Table) {
     for (what, at) in plan.cgroup.lines() {
         table.line("parent", "cgroup", &what, &at);
     }
+    if let Some(asked) = &plan.intel_rdt {
+        for what in resctrl(asked) {
+            table.line("parent", "resctrl", &what, "/linux/intelRdt");
+        }
+    }
     joins("parent", namespaces, table, |flag| flag == flag::PID);
     let mut who = "parent";
     if namespaces.stage {
@@ -85,6 +91,20 @@ fn clone(plan: &Plan, table: &mut Table) {
         let what = format!("{}{renamed} into the network namespace, with its addresses", device.name);
         table.line("parent", "link move", &what, &device.at);
     }
+}
+
+/// The group of the resctrl file system and what is written there.
+fn resctrl(asked: &IntelRdt) -> Vec<String> {
+    let name = if asked.group.is_empty() { "the default group" } else { &asked.group };
+    let how = match asked.origin {
+        Origin::Own => "made, and removed with the container",
+        Origin::Shared => "made if it is missing, else it must have the same l3CacheSchema and memBwSchema",
+        Origin::Existing => "must exist",
+    };
+    let mut lines = vec![format!("{name}: {how}")];
+    lines.extend(asked.lines().into_iter().map(|line| format!("schemata {line}")));
+    lines.extend(asked.monitor.iter().map(|name| format!("mon_groups/{name}")));
+    lines
 }
 
 fn joins(who: &str, namespaces: &Namespaces, table: &mut Table, which: impl Fn(u64) -> bool) {

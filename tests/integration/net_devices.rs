@@ -19,6 +19,7 @@ cases![
     device_that_is_missing_is_refused,
     device_that_cannot_move_is_refused,
     own_network_namespace_is_refused,
+    device_without_a_network_namespace_is_refused,
     moved_device_is_left_alone_by_delete,
 ];
 
@@ -256,7 +257,7 @@ fn taken_name_is_refused(t: &Test) {
         t.bundle().namespace("network", Some(&pod.path())).set("/linux/netDevices", json!({ "v0": {} }));
     let out = place.call(&bundle, "create", &[]).fails(&[]);
     if t.is("teu") {
-        out.fails(&["EEXIST", "/linux/netDevices/v0", "the name is taken"]);
+        out.fails(&["EEXIST", "/linux/netDevices/v0", "the name is taken in"]);
     }
     assert_eq!(addresses(&place.device("v0")), KEPT);
     assert_eq!(addresses(&pod.device("v0")), ["10.4.0.1/24"]);
@@ -268,7 +269,7 @@ fn device_that_is_missing_is_refused(t: &Test) {
     let bundle = t.bundle().set("/linux/netDevices", json!({ "v7": {} }));
     let out = place.call(&bundle, "create", &[]).fails(&[]);
     if t.is("teu") {
-        out.fails(&["ENODEV", "/linux/netDevices/v7"]);
+        out.fails(&["ENODEV", "/linux/netDevices/v7", "must be in the network namespace of the caller"]);
     }
 }
 
@@ -277,7 +278,11 @@ fn device_that_cannot_move_is_refused(t: &Test) {
     t.only_teu("lo is in the container too, so a runtime may stumble over the name first");
     let place = Place::new(t);
     let bundle = t.bundle().set("/linux/netDevices", json!({ "lo": { "name": "other" } }));
-    place.call(&bundle, "create", &[]).fails(&["EINVAL", "/linux/netDevices/lo", "cannot be moved"]);
+    place.call(&bundle, "create", &[]).fails(&[
+        "EINVAL",
+        "/linux/netDevices/lo",
+        "bridges and some others cannot be moved",
+    ]);
     assert!(is_up(&place.device("lo")));
 }
 
@@ -290,6 +295,18 @@ fn own_network_namespace_is_refused(t: &Test) {
         .namespace("network", Some(&place.path()))
         .set("/linux/netDevices", json!({ "v0": { "name": "x" } }));
     place.call(&bundle, "create", &[]).fails(&["the caller's own namespace"]);
+    place.ip("link show dev v0");
+}
+
+/// There is nowhere to go.
+fn device_without_a_network_namespace_is_refused(t: &Test) {
+    let place = Place::new(t);
+    let bundle = t.bundle().without_namespace("network").without_mounts("/sys");
+    let bundle = bundle.set("/linux/netDevices", json!({ "v0": { "name": "x" } }));
+    let out = place.call(&bundle, "create", &[]).fails(&[]);
+    if t.is("teu") {
+        out.fails(&["/linux/netDevices", "add {\"type\": \"network\"} to linux.namespaces"]);
+    }
     place.ip("link show dev v0");
 }
 
