@@ -121,6 +121,9 @@ pub fn destroy(root: &Root, container: Container) -> Result<()> {
         }
         cgroup.remove()?;
     }
+    if let Some(mount) = &container.record.own.root_mount {
+        mount.remove()?;
+    }
     if let Some(held) = container.record.own.intel_rdt.as_ref().filter(|held| held.goes())
         && let Some(resctrl) = Resctrl::mounted()?
     {

@@ -1,7 +1,7 @@
 //! The steps on the host side, in order. A step that leaves something behind pushes its undo.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -107,6 +107,12 @@ fn steps<'a>(
     // What exists already is not ours to remove.
     planned.retain(|_, path| !path.exists());
     let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
+    if let Some(mount) = &prepared.root_mount {
+        let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
+        record.own.root_mount = Some(mount.at(path.into()));
+        let kept = mount.duplicate()?;
+        undo.push(move || kept.undo());
+    }
     directory.save(&record)?;
     directory.save_config(options.config)?;
     let gate = if options.gated { Some(directory.open_gate()?) } else { None };

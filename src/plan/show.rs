@@ -156,7 +156,10 @@ fn namespaces(plan: &Plan, table: &mut Table) {
 /// The tree of the container.
 fn mounts(plan: &Plan, table: &mut Table) {
     let at = "/linux/rootfsPropagation";
-    table.line("child", "propagation", "/ recursively slave", at);
+    let own_mounts = plan.rootfs.pivot != Pivot::Chroot;
+    if own_mounts {
+        table.line("child", "propagation", "/ recursively slave", at);
+    }
     if let Some(asked) = plan.rootfs.propagation
         && matches!(asked.bits, propagation::PRIVATE | propagation::UNBINDABLE)
     {
@@ -165,6 +168,7 @@ fn mounts(plan: &Plan, table: &mut Table) {
     }
     let receives = match plan.rootfs.propagation {
         Some(asked) if asked.bits == propagation::SLAVE => "  [what the host mounts there later arrives]",
+        _ if !own_mounts => "  [a copy, mounted in the namespace of the host until delete]",
         _ => "",
     };
     table.line("child", "rootfs", &format!("{}{receives}", plan.rootfs.path.display()), "/root/path");
@@ -316,11 +320,12 @@ fn root(plan: &Plan, table: &mut Table) {
     hook_lines("parent", &plan.hooks.prestart, table);
     hook_lines("parent", &plan.hooks.create_runtime, table);
     hook_lines("child", &plan.hooks.create_container, table);
-    let pivot = match plan.rootfs.pivot {
-        Pivot::PivotRoot => "pivot_root",
-        Pivot::MoveRoot => "move root",
+    let (pivot, then) = match plan.rootfs.pivot {
+        Pivot::PivotRoot => ("pivot_root", "the old root is detached"),
+        Pivot::MoveRoot => ("move root", "the old root is detached"),
+        Pivot::Chroot => ("chroot", "the mounts of the host stay"),
     };
-    table.line("child", pivot, "the old root is detached", "/root/path");
+    table.line("child", pivot, then, "/root/path");
     if let Some(asked) = plan.rootfs.propagation
         && let Some(word) = match asked.bits {
             propagation::SHARED => Some("shared"),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::parent::prepare::HookState;
+use crate::parent::root_mount::MountedRoot;
 use crate::plan::Plan;
 use crate::plan::namespaces::{KINDS, flag};
 use crate::resctrl::Held;
@@ -104,6 +105,9 @@ pub struct Own {
     /// The cgroups are the container's. Before that they are only planned, and may be somebody else's.
     #[serde(default)]
     pub owns_cgroups: bool,
+    /// What a container without a mount namespace has mounted, in the one of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<MountedRoot>,
     /// The group of the resctrl file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<Held>,
@@ -171,6 +175,7 @@ impl Record {
                 hooks,
                 starting: false,
                 owns_cgroups: false,
+                root_mount: None,
                 intel_rdt: None,
                 private_pid_namespace: namespaces.is_new(flag::PID),
                 systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,

@@ -39,6 +39,7 @@ mod migrate;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod no_mounts;
 mod own_binary;
 mod pause;
 mod peers;
@@ -81,6 +82,7 @@ const SUITES: &[&[Case]] = &[
     process::CASES,
     namespaces::CASES,
     net_devices::CASES,
+    no_mounts::CASES,
     rootfs::CASES,
     mounts::CASES,
     kernel::CASES,
