@@ -20,7 +20,7 @@ VIEW ?=
 export RUNTIME
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps
+TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps iproute2
 
 .PHONY: help
 help: ## print this list
@@ -60,7 +60,7 @@ integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
 		TEU_DEBIAN=$$tree TEU_VIEW=$(VIEW) cargo test --test integration --locked
 
 .PHONY: oci-validation
-oci-validation: ## the official validation suite; RUNTIME and VIEW as above
+oci-validation: ## the official validation suite; RUNTIME and VIEW as above; another runtime is measured, not judged
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	suite=$$(tests/env/oci-suite.sh); OCI_SUITE=$$suite $(if $(VIEW),tests/env/view.sh $(VIEW)) \
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture

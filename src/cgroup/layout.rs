@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::mountinfo::Line;
 use crate::plan::cgroup::settings::Version;
 use crate::plan::cgroup::{Controller, Mode};
 
@@ -166,37 +167,14 @@ fn best_mount<'a>(mounts: &'a [Mount], version: Version, controllers: &[String])
 }
 
 fn parse_mount(line: &str) -> Option<Mount> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut after = after.split(' ');
-    let version = match after.next()? {
+    let line = Line::parse(line)?;
+    let version = match line.fstype {
         "cgroup" => Version::V1,
         "cgroup2" => Version::V2,
         _ => return None,
     };
-    let mut before = before.split(' ').skip(3);
-    let (root, mount_point) = (before.next()?, before.next()?);
-    let options = after.nth(1).unwrap_or_default().to_owned();
-    Some(Mount { root: unescape(root), mount_point: PathBuf::from(unescape(mount_point)), version, options })
-}
-
-/// Turns `\040` and its like back into characters.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let code = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let options = line.super_options.to_owned();
+    Some(Mount { root: line.root(), mount_point: line.mount_point(), version, options })
 }
 
 /// The names of `path` below `root`; nothing when it is not below it.
@@ -265,11 +243,5 @@ mod tests {
         assert_eq!(parse(mounts, "0::/docker/x/y\n").unified().unwrap().own, Some(names(&["y"])));
         assert_eq!(parse(mounts, "0::/other\n").unified().unwrap().own, None);
         assert_eq!(parse(mounts, "0::/docker/x/../y\n").unified().unwrap().own, None);
-    }
-
-    #[test]
-    fn escapes_in_mount_points_are_undone() {
-        assert_eq!(unescape("/a\\040b\\134"), "/a b\\");
-        assert_eq!(unescape("/a\\9"), "/a\\9");
     }
 }

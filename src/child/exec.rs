@@ -33,6 +33,8 @@ pub struct ExecTask<'a> {
     pub namespaces: u64,
     /// The container's init process, by pidfd.
     pub init: BorrowedFd<'a>,
+    /// The root directory of that process, when joining its namespaces does not lead there.
+    pub root: Option<BorrowedFd<'a>>,
     /// Socket that gets the terminal.
     pub console: Option<BorrowedFd<'a>>,
     /// Descriptors of the caller.
@@ -53,11 +55,13 @@ struct Inherited {
 
 /// Joins the container and becomes the program. Reports a failure to the parent, and never returns.
 pub fn exec(task: ExecTask) -> ! {
-    let ExecTask { plan, namespaces, init, console, passed, filter, foreign, sync } = task;
+    let ExecTask { plan, namespaces, init, root, console, passed, filter, foreign, sync } = task;
     // With its own copy of that end it would never see that the parent is gone. The number is not used again.
     let _ = fd::close_range(foreign as u32, foreign as u32);
     let mut channel = sync.into_raw_fd();
-    let handles = Handles { namespaces, init: init.as_raw_fd(), console: console.map(|c| c.as_raw_fd()) };
+    let number = |fd: Option<BorrowedFd>| fd.map(|fd| fd.as_raw_fd());
+    let handles =
+        Handles { namespaces, init: init.as_raw_fd(), root: number(root), console: number(console) };
     let done = join(plan, passed, &handles, &mut channel)
         .and_then(|inherited| become_program(plan, filter, inherited, channel));
     let Err(failure) = done;
@@ -71,6 +75,7 @@ pub fn exec(task: ExecTask) -> ! {
 struct Handles {
     namespaces: u64,
     init: RawFd,
+    root: Option<RawFd>,
     console: Option<RawFd>,
 }
 
@@ -89,17 +94,25 @@ fn join(
     // unprivileged one had to write files of this process until now.
     process::set_dumpable(false).call(Call::Prctl)?;
     // 2. No handle of the host goes along but those that are needed.
-    let kept: Vec<RawFd> = [*channel, handles.init].into_iter().chain(handles.console).collect();
+    let kept: Vec<RawFd> =
+        [*channel, handles.init].into_iter().chain(handles.root).chain(handles.console).collect();
     *channel = descriptors::keep(passed, &kept)?;
     let parent = fd::borrow(*channel).ok_or_else(missing)?;
-    let init = fd::adopt(*channel + 1).ok_or_else(missing)?;
-    let console = handles.console.map(|_| fd::adopt(*channel + 2).ok_or_else(missing)).transpose()?;
+    let mut others = *channel + 1..;
+    let mut next = || others.next().and_then(fd::adopt).ok_or_else(missing);
+    let init = next()?;
+    let root = handles.root.map(|_| next()).transpose()?;
+    let console = handles.console.map(|_| next()).transpose()?;
     // 3. Labels take effect at execve(2) and are inherited; written while /proc is still the host's.
     let procfs = host_procfs(plan).during(Phase::Procfs)?;
     identity::label(&plan.security, procfs.as_ref()).during(Phase::Labels)?;
     // 4. Namespaces.
     namespaces::join_process(init.as_fd(), handles.namespaces).call(Call::Setns).during(Phase::Namespaces)?;
     drop(init);
+    if let Some(root) = root {
+        path::fchdir(root.as_fd()).call(Call::Chdir).during(Phase::Rootfs)?;
+        path::chroot_here().call(Call::Chroot).during(Phase::Rootfs)?;
+    }
     let root = own_root().during(Phase::Rootfs)?;
     if handles.namespaces & flag::USER != 0 {
         namespaces::become_root().during(Phase::Namespaces)?;

@@ -21,6 +21,9 @@ use super::root::Root;
 ///
 /// A shared root is made shared after the change of root, so that it gets peers of its own.
 pub fn cut_propagation(plan: &Plan) -> Result<(), Failure> {
+    if plan.rootfs.pivot == Pivot::Chroot {
+        return Ok(()); // these are the mounts of the host itself
+    }
     let (bits, recursive) = match plan.rootfs.propagation {
         Some(p) if matches!(p.bits, propagation::PRIVATE | propagation::UNBINDABLE) => {
             (propagation::PRIVATE, p.recursive)
@@ -46,6 +49,9 @@ pub fn attach(plan: &Plan, prepared: &Prepared) -> Result<Root, Failure> {
         path::openat2(path::cwd_fd(), c".", libc::O_PATH | libc::O_DIRECTORY, 0, 0).call(Call::Openat)?;
     if !path::stat_fd(here.as_fd()).call(Call::Statx)?.same_inode(&prepared.rootfs_stat) {
         return Err(Failure::found("the working directory is not the root file system"));
+    }
+    if let Some(mount) = &prepared.root_mount {
+        return Root::new(mount.attach(here.as_fd()).call(Call::MoveMount)?);
     }
     if plan.rootfs.propagation.is_none_or(|p| p.bits == propagation::SHARED) {
         isolate_nearest_mount(&here)?;
@@ -89,6 +95,7 @@ pub fn pivot(plan: &Plan, root: &Root, procfs: Option<&Procfs>) -> Result<(), Fa
             // The old root lies on top of the new one; it was made a slave, so this stays in this namespace.
             detach_here().call(Call::Umount)?;
         }
+        Pivot::Chroot => path::chroot_here().call(Call::Chroot)?,
         Pivot::MoveRoot => {
             move_here_onto_root().call(Call::Mount)?;
             path::chroot_here().call(Call::Chroot)?;

@@ -11,6 +11,7 @@ use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
 use crate::parent::create::{c_path, run_poststop};
 use crate::plan;
+use crate::resctrl::Resctrl;
 use crate::state::{Container, Directory, Id, Lock, Root, Status, is_missing, missing};
 use crate::sys::clone::Child;
 
@@ -125,6 +126,14 @@ pub fn destroy(root: &Root, container: Container) -> Result<()> {
         if exists {
             cgroup.remove()?;
         }
+    }
+    if let Some(mount) = &container.record.own.root_mount {
+        mount.remove()?;
+    }
+    if let Some(held) = container.record.own.intel_rdt.as_ref().filter(|held| held.goes())
+        && let Some(resctrl) = Resctrl::mounted()?
+    {
+        resctrl.remove(held)?;
     }
     let mut record = container.record.clone();
     let hooks = plan::hooks::later(&record.own.hooks)?.poststop;

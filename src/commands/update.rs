@@ -15,12 +15,15 @@ use crate::cli::{Global, units};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::cgroup::update::{plan_update, read_change};
+use crate::plan::intel_rdt::{IntelRdt, check_bandwidth};
+use crate::resctrl::{Changes, Held, Resctrl};
 use crate::state::{Container, Id, Status};
 
 /// Writes the limits that are asked for, and remembers them. Everything else stays as it is, devices in particular.
 pub fn update(global: &Global, args: &Update) -> Result<i32> {
     // Whoever feeds standard input should not have to wait for the end of it to hear that the id is wrong.
     open_root(global)?.directory(&Id::new(&args.id)?)?;
+    let schemata = Schemata::of(args)?;
     let change = read_change(asked(args)?)?;
     let (mut container, _lock) = locked(global, &args.id)?;
     if matches!(container.status, Status::Stopped | Status::Creating) {
@@ -40,14 +43,58 @@ pub fn update(global: &Global, args: &Update) -> Result<i32> {
     // Others change these behind our back, so what is written here would only be what they once were.
     stored.set_devices(None);
     container.record.own.resources = Some(stored);
-    written.and_then(|()| container.directory.save(&container.record)).inspect_err(|_| {
+    let mut changes = Changes::default();
+    let done = written
+        .and_then(|()| schemata.apply(&mut container, &mut changes))
+        .and_then(|()| container.directory.save(&container.record));
+    if let Err(error) = done {
         change.put_back(&before);
         cgroup.put_back(&before);
-    })?;
+        return changes.undo().and(Err(error));
+    }
     for warning in plan.warnings {
         crate::log::warn(&format!("{} ({})", warning.text, warning.pointer));
     }
     Ok(0)
+}
+
+/// Schemas for the group of the resctrl file system.
+struct Schemata(IntelRdt);
+
+impl Schemata {
+    fn of(args: &Update) -> Result<Schemata> {
+        let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+        let asked = IntelRdt {
+            l3: given(&args.l3_cache_schema),
+            bandwidth: given(&args.mem_bw_schema),
+            ..IntelRdt::own(&args.id)
+        };
+        check_bandwidth(asked.bandwidth.as_deref(), "--mem-bw-schema")?;
+        Ok(Schemata(asked))
+    }
+
+    /// Writes them. A container without a group gets one of its own.
+    fn apply(&self, container: &mut Container, changes: &mut Changes) -> Result<()> {
+        let asked = &self.0;
+        if asked.lines().is_empty() {
+            return Ok(());
+        }
+        let resctrl = Resctrl::find()?;
+        if let Some(held) = &container.record.own.intel_rdt {
+            return resctrl.update(held, asked, changes);
+        }
+        let group = resctrl.enter(asked, changes)?;
+        let cgroup = container.cgroup();
+        // What a process starts after it was moved is in the group; the second time finds what it started before.
+        for _ in 0..2 {
+            for pid in cgroup.pids()? {
+                group.add_if_alive(pid)?;
+            }
+        }
+        container.record.intel_rdt_path = group.path().to_owned();
+        container.record.own.intel_rdt = Some(Held { made: true, ..Held::planned(asked) });
+        Ok(())
+    }
 }
 
 /// The limits of now: those of the last update, else those that the container was created with.
@@ -62,11 +109,6 @@ fn stored(container: &Container) -> Result<Option<LinuxResources>> {
 
 /// What the command line asks for, in the form of `linux.resources`.
 fn asked(args: &Update) -> Result<Value> {
-    let schemata = [("--l3-cache-schema", &args.l3_cache_schema), ("--mem-bw-schema", &args.mem_bw_schema)];
-    if let Some((option, _)) = schemata.iter().find(|(_, value)| value.is_some()) {
-        return Err(Error::usage(format!("{option} is not supported"))
-            .hint("`teu features` says that intelRdt is not enabled"));
-    }
     let kernel = [("--kernel-memory", &args.kernel_memory), ("--kernel-memory-tcp", &args.kernel_memory_tcp)];
     for (option, _) in kernel.iter().filter(|(_, value)| value.is_some()) {
         crate::log::warn(&format!("kernel memory has no limit of its own any more, {option} is ignored"));

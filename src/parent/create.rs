@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -10,16 +10,18 @@ use std::rc::Rc;
 
 use super::prepare::Prepared;
 use super::undo::Undo;
-use super::{failure, id_maps, prepare, seccomp_agent};
+use super::{failure, id_maps, net_devices, prepare, seccomp_agent};
 use crate::cgroup::{Cgroup, Layout, systemd};
 use crate::child::{self, Gate, Task};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
+use crate::plan::intel_rdt::IntelRdt;
 use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
+use crate::resctrl::{Changes, Group, Held, Resctrl};
 use crate::state::{Directory, HookLists, Id, Record, Root};
 use crate::sync::{Failure, FromChild, receive, send_go, send_handle};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
@@ -109,6 +111,12 @@ fn steps<'a>(
     // What exists already is not ours to remove.
     paths.retain(|_, path| !path.exists());
     let mut record = Record::of_plan(plan, options.hooks.clone(), paths, options.rootless)?;
+    if let Some(mount) = &prepared.root_mount {
+        let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
+        record.own.root_mount = Some(mount.at(path.into()));
+        let kept = mount.duplicate()?;
+        undo.push(move || kept.undo());
+    }
     directory.save(&record)?;
     directory.save_config(options.config)?;
     let gate = if options.gated { Some(directory.open_gate()?) } else { None };
@@ -131,6 +139,10 @@ fn steps<'a>(
     } else {
         prepared.cgroup_view = prepare::cgroup_view(plan, &planned, options.layout)?;
     }
+    let group = match &plan.intel_rdt {
+        Some(asked) => Some(enter_group(asked, directory, &mut record, undo)?),
+        None => None,
+    };
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
@@ -160,12 +172,19 @@ fn steps<'a>(
     if manager.is_none() {
         cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
     }
+    if let Some(group) = group {
+        group.add(init.pid).map_err(|error| error.at("/linux/intelRdt"))?;
+    }
     reset_affinity(init.pid)?;
     // 5. Id maps, and the mounts that need them.
     id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
     map_mounts(plan, prepared, init.pid)?;
     // 6. What only the host may set.
     set_oom_score(&plan.limits, init.pid)?;
+    if !plan.net_devices.is_empty() {
+        let namespace = Rc::new(network_namespace(plan, prepared, init.pid)?);
+        net_devices::move_all(&plan.net_devices, &namespace, undo)?;
+    }
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     talk.go()?;
     // 7. and 8. What the child asks for on its way, until it is ready.
@@ -345,7 +364,7 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
             IdMapping::Own { .. } => prepared.id_maps[index].as_ref().map(AsFd::as_fd),
             IdMapping::OfContainer => {
                 if container.is_none() {
-                    container = Some(id_maps::open_user_namespace(pid)?);
+                    container = Some(id_maps::open_namespace(pid, "user")?);
                 }
                 container.as_ref().map(AsFd::as_fd)
             }
@@ -360,6 +379,37 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Makes or finds the group of the resctrl file system, which the record names before it exists.
+fn enter_group(
+    asked: &IntelRdt,
+    directory: &Directory,
+    record: &mut Record,
+    undo: &mut Undo<'_>,
+) -> Result<Group> {
+    let resctrl = Resctrl::find()?;
+    record.own.intel_rdt = Some(Held::planned(asked));
+    directory.save(record)?;
+    let changes = Rc::new(RefCell::new(Changes::default()));
+    let made = Rc::clone(&changes);
+    undo.push(move || made.borrow().undo());
+    let group =
+        resctrl.enter(asked, &mut changes.borrow_mut()).map_err(|error| error.at("/linux/intelRdt"))?;
+    record.intel_rdt_path = group.path().to_owned();
+    record.own.intel_rdt = Some(Held { made: true, ..Held::planned(asked) });
+    directory.save(record)?;
+    Ok(group)
+}
+
+/// The network namespace of the container, which its process may not have entered yet.
+fn network_namespace(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<OwnedFd> {
+    match plan.namespaces.joined.iter().position(|join| join.flag == flag::NETWORK) {
+        Some(index) => prepared.namespaces[index]
+            .try_clone()
+            .map_err(|e| Error::io("keep the network namespace", "fcntl(2)", &e)),
+        None => id_maps::open_namespace(pid, "net"),
+    }
 }
 
 /// Sets the OOM score when there is one. Before the process gives up the ownership of its files in /proc.

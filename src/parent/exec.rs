@@ -2,6 +2,7 @@
 //!
 //! No lock is taken and the state is not changed: many of these run at once in one container.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -16,11 +17,12 @@ use crate::cgroup::Cgroup;
 use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
-use crate::plan::namespaces::KINDS;
+use crate::plan::namespaces::{KINDS, flag};
+use crate::resctrl::Resctrl;
 use crate::state::{Container, Status};
 use crate::sync::{FromChild, Phase, receive, send_go};
 use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child};
-use crate::sys::{fd, process, signal};
+use crate::sys::{fd, path, process, signal};
 
 /// What the command decides.
 pub struct Options<'a> {
@@ -58,6 +60,7 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
     // 1. Everything is found before anything is started.
     let (console, relay) = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
     let namespaces = foreign_namespaces(plan, init)?;
+    let root = foreign_root(plan, init)?;
     let own = options.container.cgroup();
     let cgroup = choose_cgroup(&own, init, options.sub_cgroups)?;
     let watch = cgroup.watch_oom();
@@ -67,6 +70,7 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
         plan,
         namespaces,
         init: init.pidfd.as_fd(),
+        root: root.as_ref().map(AsFd::as_fd),
         console: console.as_ref().map(AsFd::as_fd),
         passed: &options.passed,
         filter: options.filter.as_ref(),
@@ -125,6 +129,17 @@ fn foreign_namespaces(plan: &ExecPlan, init: &Child) -> Result<u64> {
     }
     // Held by pidfd and alive: the number did not come to mean another process meanwhile.
     if has_ended(init) { Err(stopped()) } else { Ok(flags) }
+}
+
+/// The root directory of the container's init process, when the container has no mount namespace that leads there.
+fn foreign_root(plan: &ExecPlan, init: &Child) -> Result<Option<OwnedFd>> {
+    if plan.namespaces & flag::MOUNT != 0 {
+        return Ok(None);
+    }
+    let failed = |e| Error::kernel("open the root directory of the container", "openat2(2)", e);
+    let path = CString::new(format!("/proc/{}/root", init.pid)).map_err(|_| failed(Errno::EINVAL))?;
+    let root = path::open_host_path(&path, libc::O_DIRECTORY).map_err(failed)?;
+    if has_ended(init) { Err(stopped()) } else { Ok(Some(root)) }
 }
 
 fn has_ended(process: &Child) -> bool {
@@ -222,6 +237,9 @@ impl Attempt<'_> {
     fn bring_in(&mut self, cgroup: &Cgroup) -> Result<()> {
         let stage = self.stage.as_ref().ok_or_else(died)?;
         cgroup.attach(stage.pid, cgroup.into_fd().is_some())?;
+        if let Some(held) = &self.options.container.record.own.intel_rdt {
+            Resctrl::find().and_then(|resctrl| resctrl.group(held)?.add(stage.pid))?;
+        }
         match (&self.plan.affinity.last, &self.plan.affinity.initial) {
             (Some(mask), _) => set_affinity(self.plan, stage.pid, mask, "final")?,
             (None, Some(_)) => {}

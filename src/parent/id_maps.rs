@@ -51,15 +51,15 @@ pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {
         Side::Parent(child) => child,
     };
     let maps = User::New { uids: uids.clone(), gids: gids.clone() };
-    let opened = write(child.pid, &maps, false).and_then(|()| open_user_namespace(child.pid));
+    let opened = write(child.pid, &maps, false).and_then(|()| open_namespace(child.pid, "user"));
     drop(writing);
     let _ = child.wait();
     opened
 }
 
-/// The user namespace of a process.
-pub fn open_user_namespace(pid: i32) -> Result<OwnedFd> {
-    let failed = |e| Error::kernel("open the user namespace", "openat2(2)", e);
-    let path = CString::new(format!("/proc/{pid}/ns/user")).map_err(|_| failed(Errno::EINVAL))?;
+/// The namespace of a process, by the name of its file in /proc/PID/ns.
+pub fn open_namespace(pid: i32, file: &str) -> Result<OwnedFd> {
+    let failed = |e| Error::kernel(format!("open the {file} namespace of the container"), "openat2(2)", e);
+    let path = CString::new(format!("/proc/{pid}/ns/{file}")).map_err(|_| failed(Errno::EINVAL))?;
     path::openat2(path::cwd_fd(), &path, libc::O_RDONLY, 0, 0).map_err(failed)
 }

@@ -6,6 +6,8 @@ pub mod exec;
 pub mod failure;
 pub mod foreground;
 pub mod id_maps;
+pub mod net_devices;
 pub mod prepare;
+pub mod root_mount;
 pub mod seccomp_agent;
 pub mod undo;

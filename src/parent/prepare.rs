@@ -12,11 +12,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::console;
+use super::root_mount::RootMount;
 use crate::cgroup::{Cgroup, Layout, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::Plan;
 use crate::plan::mounts::{IdMapping, Kind, Mount};
 use crate::plan::namespaces::{Join, KINDS, flag};
+use crate::plan::rootfs::Pivot;
 use crate::plan::security::Placement;
 use crate::sys::mount::open_tree_clone;
 use crate::sys::path::{self, Stat};
@@ -104,6 +106,8 @@ pub struct Prepared {
     pub rootfs_stat: Stat,
     /// Its path without links, for a joined mount namespace.
     pub rootfs_path: CString,
+    /// A copy of it, for a container without a mount namespace.
+    pub root_mount: Option<RootMount>,
     /// The bundle, working directory of hooks.
     pub bundle: CString,
     /// By mount.
@@ -218,7 +222,12 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     let (console, relay) = console::connect(plan.process.terminal, inputs.console_socket.as_deref())?;
     let null = if plan.rootfs.masked.is_empty() { None } else { null_mount()? };
     let placement = plan.security.seccomp.as_ref().map(|s| s.placement);
+    let root_mount = match plan.rootfs.pivot {
+        Pivot::Chroot => Some(RootMount::copy(rootfs.as_fd())?),
+        _ => None,
+    };
     let prepared = Prepared {
+        root_mount,
         sources,
         id_maps: plan.mounts.iter().map(own_id_map).collect::<Result<_>>()?,
         namespaces,
@@ -331,7 +340,7 @@ fn refuse_own_namespaces(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
             |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
         let matters = match join.flag {
             flag::MOUNT => true,
-            flag::NETWORK => changes("net/"),
+            flag::NETWORK => changes("net/") || !plan.net_devices.is_empty(),
             flag::IPC => changes("kernel/msg") || changes("kernel/s") || changes("fs/mqueue/"),
             flag::UTS => {
                 plan.uts.hostname.is_some() || plan.uts.domainname.is_some() || changes("kernel/domainname")

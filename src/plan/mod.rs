@@ -14,9 +14,11 @@ pub mod devices;
 pub mod exec;
 pub mod hooks;
 pub mod identity;
+pub mod intel_rdt;
 pub mod limits;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod process;
 pub mod rootfs;
 pub mod security;
@@ -74,6 +76,10 @@ pub struct Plan {
     pub namespaces: namespaces::Namespaces,
     /// The cgroup and its limits.
     pub cgroup: cgroup::CgroupPlan,
+    /// The share of caches and memory bandwidth.
+    pub intel_rdt: Option<intel_rdt::IntelRdt>,
+    /// Network devices of the host that move into the container, in order.
+    pub net_devices: Vec<net_devices::NetDevice>,
     /// Host and domain name.
     pub uts: uts::Uts,
     /// Root file system, propagation, masked and read-only paths.
@@ -136,11 +142,13 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
     warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
     let security = security::plan(config, process, host, &mut warnings)?;
     security::label_mounts(&security, &mut mounts);
-    refuse_unsupported(linux)?;
+    let intel_rdt = intel_rdt::plan(linux, &request.id, host, &mut warnings)?;
     Ok(Plan {
         id: request.id.clone(),
         bundle: request.bundle.clone(),
         oci_version: spec.version().clone(),
+        intel_rdt,
+        net_devices: net_devices::plan(linux, &namespaces, host)?,
         uts: uts::plan(spec, &namespaces)?,
         sysctls: sysctl::plan(linux, &namespaces)?,
         limits: limits::plan(process, "/process")?,
@@ -204,21 +212,6 @@ fn annotations(spec: &oci_spec::runtime::Spec) -> Result<BTreeMap<String, String
         sorted.insert(key.clone(), value.clone());
     }
     Ok(sorted)
-}
-
-/// Fields that this version knows but cannot honour: refused, since ignoring them would half-work.
-fn refuse_unsupported(linux: Option<&oci_spec::runtime::Linux>) -> Result<()> {
-    let Some(linux) = linux else { return Ok(()) };
-    let asked = [
-        ("/linux/intelRdt", linux.intel_rdt().is_some()),
-        ("/linux/netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
-    ];
-    match asked.into_iter().find(|(_, present)| *present) {
-        Some((pointer, _)) => {
-            Err(Error::config(pointer, "this version of teu does not support the property"))
-        }
-        None => Ok(()),
-    }
 }
 
 /// A string for a system call; a NUL byte inside is an error at `pointer`.

@@ -20,6 +20,9 @@ pub enum Pivot {
     PivotRoot,
     /// MS_MOVE and chroot(2), in a mount namespace: for initial ramdisks, where pivot_root does not work.
     MoveRoot,
+    /// chroot(2), without a mount namespace: a copy of the root file system that is mounted over it, in the
+    /// namespace of the host, and holds all other mounts. `delete` takes it away.
+    Chroot,
 }
 
 /// Propagation of the root mount: bits of mount_setattr(2), and whether everything below it is meant too.
@@ -79,20 +82,21 @@ pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces) -> Result<R
     if path.to_string_lossy().contains('\0') {
         return Err(Error::config("/root/path", "the string contains a NUL byte"));
     }
-    if !namespaces.has(flag::MOUNT) {
-        return Err(Error::config(
-            "/linux/namespaces",
-            "a container without a mount namespace is not supported",
-        )
-        .hint("add {\"type\": \"mount\"} to linux.namespaces"));
-    }
     let linux = spec.linux().as_ref();
+    let own_mounts = namespaces.has(flag::MOUNT);
+    if !own_mounts {
+        refuse_without_mount_namespace(spec, namespaces)?;
+    }
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     let read_only = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
     let mut planned = Rootfs {
         path,
         read_only: root.readonly().unwrap_or(false),
-        pivot: if request.no_pivot { Pivot::MoveRoot } else { Pivot::PivotRoot },
+        pivot: match (own_mounts, request.no_pivot) {
+            (false, _) => Pivot::Chroot,
+            (true, true) => Pivot::MoveRoot,
+            (true, false) => Pivot::PivotRoot,
+        },
         propagation: linux
             .and_then(|l| l.rootfs_propagation().as_deref())
             .filter(|word| !word.is_empty())
@@ -120,6 +124,32 @@ pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces) -> Result<R
         planned.read_only = true;
     }
     Ok(planned)
+}
+
+/// What a container that has the mounts of the host can have no say in. Its root directory is nothing that confines
+/// a privileged process, so what is there to confine must not be promised.
+fn refuse_without_mount_namespace(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let has = |list: Option<&[String]>| list.is_some_and(|list| !list.is_empty());
+    let word = linux.and_then(|l| l.rootfs_propagation().as_deref()).unwrap_or_default();
+    let asked = [
+        (
+            "a read-only root",
+            "/root/readonly",
+            spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+        ),
+        ("a masked path", "/linux/maskedPaths", has(linux.and_then(|l| l.masked_paths().as_deref()))),
+        ("a read-only path", "/linux/readonlyPaths", has(linux.and_then(|l| l.readonly_paths().as_deref()))),
+        ("the propagation of the root", "/linux/rootfsPropagation", !word.is_empty()),
+        ("a user namespace", namespaces.pointer(flag::USER), namespaces.has_user()),
+    ];
+    match asked.into_iter().find(|(.., asked)| *asked) {
+        None => Ok(()),
+        Some((what, pointer, _)) => {
+            Err(Error::config(pointer, format!("{what} needs a mount namespace too"))
+                .hint("add {\"type\": \"mount\"} to linux.namespaces"))
+        }
+    }
 }
 
 fn root_propagation(word: &str) -> Result<Propagation> {

@@ -10,6 +10,7 @@ use super::cgroup::{Driver, Mode};
 use super::devices::Node;
 use super::hooks::Hook;
 use super::identity::{Groups, Set, list};
+use super::intel_rdt::{IntelRdt, Origin};
 use super::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
 use super::namespaces::{KINDS, Namespaces, User, flag};
 use super::process::{Home, Program, scheduler_words};
@@ -54,6 +55,11 @@ fn clone(plan: &Plan, table: &mut Table) {
     if unit.is_none() {
         cgroup(plan, table);
     }
+    if let Some(asked) = &plan.intel_rdt {
+        for what in resctrl(asked) {
+            table.line("parent", "resctrl", &what, "/linux/intelRdt");
+        }
+    }
     joins("parent", namespaces, table, |flag| flag == flag::PID);
     let mut who = "parent";
     if namespaces.stage {
@@ -86,6 +92,25 @@ fn clone(plan: &Plan, table: &mut Table) {
     if let Some(score) = plan.limits.oom_score_adj {
         table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
     }
+    for device in &plan.net_devices {
+        let renamed = device.new_name.as_ref().map_or(String::new(), |new| format!(" as {new}"));
+        let what = format!("{}{renamed} into the network namespace, with its addresses", device.name);
+        table.line("parent", "link move", &what, &device.at);
+    }
+}
+
+/// The group of the resctrl file system and what is written there.
+fn resctrl(asked: &IntelRdt) -> Vec<String> {
+    let name = if asked.group.is_empty() { "the default group" } else { &asked.group };
+    let how = match asked.origin {
+        Origin::Own => "made, and removed with the container",
+        Origin::Shared => "made if it is missing, else it must have the same l3CacheSchema and memBwSchema",
+        Origin::Existing => "must exist",
+    };
+    let mut lines = vec![format!("{name}: {how}")];
+    lines.extend(asked.lines().into_iter().map(|line| format!("schemata {line}")));
+    lines.extend(asked.monitor.iter().map(|name| format!("mon_groups/{name}")));
+    lines
 }
 
 fn cgroup(plan: &Plan, table: &mut Table) {
@@ -143,7 +168,10 @@ fn namespaces(plan: &Plan, table: &mut Table) {
 /// The tree of the container.
 fn mounts(plan: &Plan, table: &mut Table) {
     let at = "/linux/rootfsPropagation";
-    table.line("child", "propagation", "/ recursively slave", at);
+    let own_mounts = plan.rootfs.pivot != Pivot::Chroot;
+    if own_mounts {
+        table.line("child", "propagation", "/ recursively slave", at);
+    }
     if let Some(asked) = plan.rootfs.propagation
         && matches!(asked.bits, propagation::PRIVATE | propagation::UNBINDABLE)
     {
@@ -152,6 +180,7 @@ fn mounts(plan: &Plan, table: &mut Table) {
     }
     let receives = match plan.rootfs.propagation {
         Some(asked) if asked.bits == propagation::SLAVE => "  [what the host mounts there later arrives]",
+        _ if !own_mounts => "  [a copy, mounted in the namespace of the host until delete]",
         _ => "",
     };
     table.line("child", "rootfs", &format!("{}{receives}", plan.rootfs.path.display()), "/root/path");
@@ -303,11 +332,12 @@ fn root(plan: &Plan, table: &mut Table) {
     hook_lines("parent", &plan.hooks.prestart, table);
     hook_lines("parent", &plan.hooks.create_runtime, table);
     hook_lines("child", &plan.hooks.create_container, table);
-    let pivot = match plan.rootfs.pivot {
-        Pivot::PivotRoot => "pivot_root",
-        Pivot::MoveRoot => "move root",
+    let (pivot, then) = match plan.rootfs.pivot {
+        Pivot::PivotRoot => ("pivot_root", "the old root is detached"),
+        Pivot::MoveRoot => ("move root", "the old root is detached"),
+        Pivot::Chroot => ("chroot", "the mounts of the host stay"),
     };
-    table.line("child", pivot, "the old root is detached", "/root/path");
+    table.line("child", pivot, then, "/root/path");
     if let Some(asked) = plan.rootfs.propagation
         && let Some(word) = match asked.bits {
             propagation::SHARED => Some("shared"),

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::parent::prepare::HookState;
+use crate::parent::root_mount::MountedRoot;
 use crate::plan::Plan;
 use crate::plan::namespaces::{KINDS, flag};
+use crate::resctrl::Held;
 use crate::sys::clone::Child;
 
 /// Version of our part.
@@ -30,6 +32,9 @@ pub struct Record {
     pub rootless: bool,
     /// Controller (`""` for cgroup v2) to path.
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The group of the resctrl file system, or nothing.
+    #[serde(default)]
+    pub intel_rdt_path: PathBuf,
     /// `NEWPID` and so on to path.
     pub namespace_paths: BTreeMap<String, PathBuf>,
     /// What the standard streams of init lead to.
@@ -109,6 +114,12 @@ pub struct Own {
     /// The cgroups are the container's. Before that they are only planned, and may be somebody else's.
     #[serde(default)]
     pub owns_cgroups: bool,
+    /// What a container without a mount namespace has mounted, in the one of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<MountedRoot>,
+    /// The group of the resctrl file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<Held>,
     /// The init process has a pid namespace of its own, so that its end is the end of all.
     pub private_pid_namespace: bool,
     /// The cgroup is made by systemd.
@@ -148,6 +159,7 @@ impl Record {
             created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
             rootless,
             cgroup_paths: cgroups,
+            intel_rdt_path: PathBuf::new(),
             namespace_paths: BTreeMap::new(),
             external_descriptors: (0..=2)
                 .map(|n| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap_or_default())
@@ -175,6 +187,8 @@ impl Record {
                 hooks,
                 starting: false,
                 owns_cgroups: false,
+                root_mount: None,
+                intel_rdt: None,
                 private_pid_namespace: namespaces.is_new(flag::PID),
                 systemd_cgroup: plan.cgroup.driver == crate::plan::cgroup::Driver::Systemd,
                 unit: plan

@@ -59,6 +59,11 @@ pub fn duplicate_at_least(fd: RawFd, lowest: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(new as RawFd) })
 }
 
+/// fcntl(2) F_DUPFD_CLOEXEC: a second descriptor for the same open file.
+pub fn duplicate(fd: BorrowedFd) -> Result<OwnedFd> {
+    duplicate_at_least(fd.as_raw_fd(), 3)
+}
+
 /// dup2(2) without close-on-exec: the open file of `fd` under `number`, whatever was there.
 pub fn dup_onto(fd: BorrowedFd, number: RawFd) -> Result<()> {
     if fd.as_raw_fd() == number {

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod fd;
 pub mod identity;
 pub mod mount;
+pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod seccomp;

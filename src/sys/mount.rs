@@ -1,7 +1,7 @@
 //! The mount API of file descriptors: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), mount_setattr(2),
 //! move_mount(2), and pivot_root(2), umount2(2).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Errno, Result, check};
@@ -216,6 +216,45 @@ pub fn pivot_root_here() -> Result<()> {
 pub fn detach_here() -> Result<()> {
     // SAFETY: the path is a constant.
     check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into()).map(drop)
+}
+
+/// umount2(2) with MNT_DETACH of the mount that `mount` is, and of everything on it.
+///
+/// Errors: EINVAL when it is not mounted in this namespace.
+pub fn detach(mount: BorrowedFd) -> Result<()> {
+    let path = CString::new(format!("/proc/self/fd/{}", mount.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the path ends in NUL and is only read.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }.into()).map(drop)
+}
+
+/// statmount(2): whether a mount with this lasting number is in the mount namespace of the caller. Linux 6.8.
+pub fn exists(lasting_mount_id: u64) -> Result<bool> {
+    const SYS_STATMOUNT: libc::c_long = 457;
+    const STATMOUNT_SB_BASIC: u64 = 1;
+    /// `struct mnt_id_req`, version 0.
+    #[repr(C)]
+    struct Request {
+        size: u32,
+        spare: u32,
+        mount_id: u64,
+        parameter: u64,
+    }
+    let request = Request {
+        size: size_of::<Request>() as u32,
+        spare: 0,
+        mount_id: lasting_mount_id,
+        parameter: STATMOUNT_SB_BASIC,
+    };
+    let mut buffer = [0u64; 128];
+    // SAFETY: the request is read by its size and the buffer written up to its length, both during the call only.
+    let done = unsafe {
+        libc::syscall(SYS_STATMOUNT, &raw const request, buffer.as_mut_ptr(), size_of_val(&buffer), 0)
+    };
+    match check(done) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// mount(2) with MS_MOVE of the working directory onto the root directory, for --no-pivot.

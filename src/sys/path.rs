@@ -121,6 +121,28 @@ pub fn stat_fd(fd: BorrowedFd) -> Result<Stat> {
 /// statx(2) of one name below `dirfd`; `flags` such as AT_SYMLINK_NOFOLLOW.
 pub fn statx(dirfd: BorrowedFd, path: &CStr, flags: i32) -> Result<Stat> {
     const STATX_MNT_ID: u32 = 0x1000;
+    let buffer = raw_statx(dirfd, path, flags, libc::STATX_BASIC_STATS | STATX_MNT_ID)?;
+    Ok(Stat {
+        mode: buffer.stx_mode.into(),
+        uid: buffer.stx_uid,
+        gid: buffer.stx_gid,
+        device: (buffer.stx_dev_major, buffer.stx_dev_minor),
+        inode: buffer.stx_ino,
+        rdev: (buffer.stx_rdev_major, buffer.stx_rdev_minor),
+        mount_id: buffer.stx_mnt_id,
+        links: buffer.stx_nlink,
+    })
+}
+
+/// The number of the mount of an open descriptor that no other mount gets until the next boot. Linux 6.8, `None`
+/// before.
+pub fn lasting_mount_id(fd: BorrowedFd) -> Result<Option<u64>> {
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    let buffer = raw_statx(fd, c"", libc::AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE)?;
+    Ok((buffer.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(buffer.stx_mnt_id))
+}
+
+fn raw_statx(dirfd: BorrowedFd, path: &CStr, flags: i32, mask: u32) -> Result<libc::statx> {
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut buffer: libc::statx = unsafe { std::mem::zeroed() };
     // By number: std declares statx(2) as a weak symbol, and link-time optimisation makes this use of it weak too;
@@ -132,20 +154,11 @@ pub fn statx(dirfd: BorrowedFd, path: &CStr, flags: i32) -> Result<Stat> {
             dirfd.as_raw_fd(),
             path.as_ptr(),
             flags | libc::AT_NO_AUTOMOUNT,
-            libc::STATX_BASIC_STATS | STATX_MNT_ID,
+            mask,
             &raw mut buffer,
         )
     })?;
-    Ok(Stat {
-        mode: buffer.stx_mode.into(),
-        uid: buffer.stx_uid,
-        gid: buffer.stx_gid,
-        device: (buffer.stx_dev_major, buffer.stx_dev_minor),
-        inode: buffer.stx_ino,
-        rdev: (buffer.stx_rdev_major, buffer.stx_rdev_minor),
-        mount_id: buffer.stx_mnt_id,
-        links: buffer.stx_nlink,
-    })
+    Ok(buffer)
 }
 
 /// Magic number of the file system that holds `fd` (fstatfs(2)).

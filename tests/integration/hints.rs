@@ -113,7 +113,8 @@ fn hints_about_versions_and_namespaces(t: &Test) {
     refused(t.bundle().unset("/ociVersion"), "add \"ociVersion\": \"1.3.0\"");
     refused(t.bundle().set("/ociVersion", "2.0.0"), "teu reads versions 1.0.0 to 1.3.0");
     refused(t.bundle().set("/root/path", "nope"), "root.path is relative to the bundle");
-    refused(t.bundle().without_namespace("mount"), "add {\"type\": \"mount\"}");
+    let masked = t.bundle().set("/linux/maskedPaths", json!(["/proc/keys"]));
+    refused(masked.without_namespace("mount"), "add {\"type\": \"mount\"}");
     refused(t.bundle().without_namespace("uts").set("/hostname", "x"), "add {\"type\": \"uts\"}");
     let private = t.bundle().set("/linux/rootfsPropagation", "private");
     hinted(private.call("run", &["--no-pivot"]).run(), "leave --no-pivot out: without it");
@@ -138,7 +139,9 @@ fn hints_about_the_state(t: &Test) {
     hinted(t.cmd(["checkpoint", "x"]).run(), "teu does not use CRIU; containers");
     let living = t.bundle().args(["sleep", "100"]).run_detached();
     hinted(t.cmd(["ps", &living.id, "-o", "comm"]).run(), "let ps print a column named PID");
-    hinted(living.call("update", &["--l3-cache-schema", "L3:0=f"]), "says that intelRdt is not");
+    if !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+        hinted(living.call("update", &["--l3-cache-schema", "L3:0=f"]), "mount -t resctrl resctrl");
+    }
     hinted(living.call("update", &["--memory", "1x"]), "or a number with suffix k, m, g");
     hinted(living.call("exec", &[]), "exec ID PROGRAM [ARGUMENT...]");
     living.delete_force();
@@ -186,6 +189,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "the limits of /proc/sys/user are those of the whole machine",
     ),
     ("Linux 5.12 or later is needed", "needs an old kernel"),
+    ("a container without a mount namespace needs Linux 6.8", "needs an old kernel"),
     ("the process does not react to SIGKILL", "needs a process that hangs in the kernel"),
     ("`teu spec --rootless` writes", "needs a bundle and a state directory of an ordinary user"),
     ("it is not the container's own, or the command", "needs a state file that was tampered with"),
@@ -235,7 +239,9 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
     hints_of_the_sources(&sources, &mut hints);
     assert!(hints.len() > 30, "only {} hints were found, the search is broken", hints.len());
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let tests = squeeze(&include_str!("hints.rs").replace("\\\"", "\""));
+    let tests =
+        [include_str!("hints.rs"), include_str!("net_devices.rs"), include_str!("no_mounts.rs")].concat();
+    let tests = squeeze(&tests.replace("\\\"", "\""));
     let provoked = |hint: &str| {
         let hint = squeeze(hint);
         // Any run of a few words of the hint, as the tests quote it.

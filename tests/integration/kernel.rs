@@ -37,6 +37,8 @@ cases![
     device_rules_apply_in_order,
     bound_dev_is_left_alone,
     mqueue_sysctl_is_set,
+    missing_resctrl_file_system_is_an_error,
+    class_of_service_holds_the_container,
 ];
 
 /// config.md#hostname.
@@ -391,4 +393,35 @@ fn bound_dev_is_left_alone(t: &Test) {
 fn mqueue_sysctl_is_set(t: &Test) {
     let bundle = t.bundle().set("/linux/sysctl", json!({ "fs.mqueue.msg_max": "33" }));
     assert_eq!(bundle.args(["cat", "/proc/sys/fs/mqueue/msg_max"]).run().ok().stdout, "33\n");
+}
+
+fn has_resctrl() -> bool {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ")
+}
+
+/// config-linux.md#intelrdt. What happens in the file system is shown by the unit tests of `resctrl`.
+fn missing_resctrl_file_system_is_an_error(t: &Test) {
+    if has_resctrl() {
+        t.skip("this machine has the resctrl file system");
+    }
+    for asked in [json!({}), json!({ "closID": "gold" }), json!({ "enableMonitoring": true })] {
+        let out = t.bundle().set("/linux/intelRdt", asked).try_create();
+        if t.is("teu") {
+            out.fails(&["/linux/intelRdt", "the resctrl file system is not mounted"]);
+        }
+    }
+}
+
+/// config-linux.md#intelrdt.
+fn class_of_service_holds_the_container(t: &Test) {
+    if !has_resctrl() {
+        t.skip("the processor or the kernel of this machine has no resctrl file system");
+    }
+    let bundle = t.bundle().set("/linux/intelRdt", json!({ "enableMonitoring": true }));
+    let group = std::path::Path::new("/sys/fs/resctrl").join(bundle.id());
+    let container = bundle.idle();
+    let tasks = std::fs::read_to_string(group.join("tasks")).unwrap();
+    assert!(tasks.lines().any(|line| line == container.pid().to_string()), "{tasks}");
+    container.delete_force();
+    assert!(!group.exists());
 }

@@ -38,6 +38,8 @@ mod list;
 mod migrate;
 mod mounts;
 mod namespaces;
+mod net_devices;
+mod no_mounts;
 mod own_binary;
 mod pause;
 mod peers;
@@ -80,6 +82,8 @@ const SUITES: &[&[Case]] = &[
     hooks::CASES,
     process::CASES,
     namespaces::CASES,
+    net_devices::CASES,
+    no_mounts::CASES,
     rootfs::CASES,
     mounts::CASES,
     kernel::CASES,

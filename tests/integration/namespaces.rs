@@ -18,7 +18,6 @@ cases![
     user_namespace_has_usable_devices,
     file_of_another_kind_of_namespace_is_refused,
     missing_namespace_file_is_refused,
-    container_without_a_mount_namespace_is_refused,
     network_of_the_host_is_seen_without_a_network_namespace,
 ];
 
@@ -178,13 +177,6 @@ fn missing_namespace_file_is_refused(t: &Test) {
             out.report()
         );
     }
-}
-
-/// Without one every mount would be the host's.
-fn container_without_a_mount_namespace_is_refused(t: &Test) {
-    // Differs from runc, which mounts in the namespace of the host and never unmounts.
-    t.only_teu("other runtimes would mount in the namespace of the tests");
-    t.bundle().without_namespace("mount").try_create().fails(&["/linux/namespaces"]);
 }
 
 /// docker: `--network host`.

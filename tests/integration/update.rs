@@ -38,7 +38,7 @@ cases![
     devices_stay_as_others_have_made_them,
     devices_of_the_change_are_ignored,
     kernel_memory_is_accepted_without_effect,
-    cache_and_bandwidth_schemata_are_refused,
+    schemata_without_a_resctrl_file_system_are_refused,
     created_container_can_be_updated,
     paused_container_can_be_updated_and_stays_paused,
     stopped_container_cannot_be_updated,
@@ -513,17 +513,23 @@ fn kernel_memory_is_accepted_without_effect(t: &Test) {
     }
 }
 
-/// features: intelRdt is not enabled.
-fn cache_and_bandwidth_schemata_are_refused(t: &Test) {
+/// The other limits are those of before.
+fn schemata_without_a_resctrl_file_system_are_refused(t: &Test) {
     t.skip_for("crun", "has no such options");
+    if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+        t.skip("this machine has the resctrl file system");
+    }
     let c = sleeper(t);
     from_stdin(t, &c, change(t, 30)).ok();
-    for option in ["--l3-cache-schema", "--mem-bw-schema"] {
-        let out = t.cmd(["update", option, "L3:0=f", "-r", "-", &c.id]).stdin(change(t, 31)).run().fails(&[]);
+    for (option, schema) in [("--l3-cache-schema", "L3:0=f"), ("--mem-bw-schema", "MB:0=20")] {
+        let out = t.cmd(["update", option, schema, "-r", "-", &c.id]).stdin(change(t, 31)).run().fails(&[]);
         if t.is("teu") {
-            out.fails(&[&format!("{option} is not supported")]);
+            out.fails(&["the resctrl file system is not mounted"]);
             assert_eq!(limit(t, &c), "30");
         }
+    }
+    if t.is("teu") {
+        t.cmd(["update", "--mem-bw-schema", "L3:0=f", &c.id]).run().fails(&["--mem-bw-schema"]);
     }
 }
 
