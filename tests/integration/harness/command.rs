@@ -14,9 +14,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Test, sys};
+use super::{Test, patience, sys};
 
-/// How long a call may take before the test fails.
+/// How long a call may take before the test fails, on a machine of usual speed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The PATH that every call gets; the rest of the environment is empty.
@@ -266,14 +266,14 @@ impl Running<'_> {
 
     /// Waits for the end of the call; kills it and fails the test when that takes too long.
     pub fn wait(mut self) -> Out {
-        let status = match self.poll(DEADLINE) {
+        let status = match self.poll(patience(DEADLINE)) {
             Some(status) => status,
             None => {
                 let stacks = stacks_of_group(self.pid());
                 self.kill_group();
                 panic!(
                     "still running after {} s: {}\nstdout: {}\nstderr: {}\nprocesses: {stacks}",
-                    DEADLINE.as_secs(),
+                    patience(DEADLINE).as_secs(),
                     self.line,
                     read(&self.stdout),
                     read(&self.stderr)
