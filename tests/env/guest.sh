@@ -69,10 +69,11 @@ cp -r "$image/modules" "$work/initramfs/modules"
 rm -rf "$work/initramfs"
 
 # The three serial lines: the console, what the command prints, and its exit status. cx16=off: with it the kernel
-# finds its own code wrong in emulation, and stops.
+# finds its own code wrong in emulation, and stops. thread=single: with a thread for each processor the emulation now
+# and then runs the breakpoint of a kernel that changes its own code, long after that has taken the breakpoint away.
 rc=0
 TMPDIR=$work timeout --signal=KILL "$limit" qemu-system-x86_64 \
-    -accel tcg,thread=multi,tb-size=512 -cpu max,la57=off,cx16=off -smp 2 -m 2048 \
+    -accel tcg,thread=single,tb-size=512 -cpu max,la57=off,cx16=off -smp 2 -m 2048 \
     -nodefaults -no-user-config -display none -no-reboot -nic none \
     -kernel "$image/vmlinuz" -initrd "$work/initramfs.cpio" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off apparmor=1 security=apparmor teu.mode=$mode" \
