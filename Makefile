@@ -65,6 +65,11 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above
 	suite=$$(tests/env/oci-suite.sh); OCI_SUITE=$$suite $(if $(VIEW),tests/env/view.sh $(VIEW)) \
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
 
+.PHONY: test-vm
+test-vm: build ## the tests in a virtual machine, where cgroup2 has every controller; MODES="units root"
+	@tests/env/apt.sh $(TEST_PACKAGES)
+	tests/env/test-vm.sh $(TEU) $(MODES)
+
 .PHONY: bench
 bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"
 	@tests/env/apt.sh busybox-static python3 strace time
