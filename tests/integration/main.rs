@@ -35,6 +35,7 @@ mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod memory;
 mod migrate;
 mod mounts;
 mod namespaces;
@@ -86,6 +87,7 @@ const SUITES: &[&[Case]] = &[
     terminal::CASES,
     fds::CASES,
     cgroups::CASES,
+    memory::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,
