@@ -47,7 +47,7 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 test: ## every test, in every view of cgroups that the machine can give, also of the release program
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	$(MAKE) check
-	cargo test --workspace --lib --locked -- --include-ignored --test-threads=1
+	cargo test --workspace --lib --locked -- --include-ignored
 	cargo test --package teu-seccomp --test '*' --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
 	$(MAKE) build
