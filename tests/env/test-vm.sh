@@ -15,7 +15,7 @@ built=$(cargo test --package teu --lib --test integration --no-run --locked 2>&1
 program() { sed -n "s|.*Executable .*$1.* (\(.*\))\$|\1|p" <<<"$built"; }
 cp "$(program src/lib.rs)" "$bin/units"
 cp "$(program tests/integration/main.rs)" "$bin/integration"
-cp "$here/guest/suite" "$bin/suite"
+cp "$here"/guest/{suite,apparmor-profile} "$bin/"
 
 export TEU=$teu
 "$here/guest.sh" --limit "${VM_LIMIT:-3600}" --put "$bin" run suite "$@"

@@ -14,6 +14,7 @@
 mod harness;
 mod probe;
 
+mod apparmor;
 mod broken;
 mod cgroups;
 mod cli;
@@ -79,6 +80,7 @@ const SUITES: &[&[Case]] = &[
     hints::CASES,
     hooks::CASES,
     process::CASES,
+    apparmor::CASES,
     namespaces::CASES,
     rootfs::CASES,
     mounts::CASES,
