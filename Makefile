@@ -47,7 +47,7 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 test: ## every test, in every view of cgroups that the machine can give, also of the release program
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	$(MAKE) check
-	cargo test --workspace --lib --locked -- --include-ignored --test-threads=1
+	cargo test --workspace --lib --locked -- --include-ignored
 	cargo test --package teu-seccomp --test '*' --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
 	$(MAKE) build
@@ -64,6 +64,11 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above; ano
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	suite=$$(tests/env/oci-suite.sh); OCI_SUITE=$$suite $(if $(VIEW),tests/env/view.sh $(VIEW)) \
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
+
+.PHONY: test-vm
+test-vm: build ## the tests in a virtual machine, where cgroup2 has every controller; MODES="units root"
+	@tests/env/apt.sh $(TEST_PACKAGES)
+	tests/env/test-vm.sh $(TEU) $(MODES)
 
 .PHONY: bench
 bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"

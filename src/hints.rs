@@ -57,6 +57,12 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (Phase::Sysctls, Call::Openat, Some(Errno::ENOENT), "the kernel has no such parameter"),
     (Phase::Sysctls, Call::Write, Some(Errno::EINVAL), "the parameter does not take this value"),
+    (
+        Phase::Labels,
+        Call::Write,
+        Some(Errno::ENOENT),
+        "no such profile is loaded; `apparmor_parser --replace FILE` loads one",
+    ),
     (Phase::Terminal, Call::None, None, "mount devpts on /dev/pts, or set process.terminal to false"),
     (
         Phase::Execve,

@@ -86,6 +86,13 @@ pub fn debug(text: impl FnOnce() -> String) {
     }
 }
 
+/// Says on standard error, and in the log, what the caller would not guess from the exit status of the container.
+pub fn tell(text: &str) {
+    error(text);
+    // Nobody may be reading any more.
+    let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+}
+
 /// Writes the error that ends the command. False when the sink is standard error, which `main` prints to anyway.
 pub fn error(text: &str) -> bool {
     let to_file = LOG.with_borrow(|log| log.settings.file.is_some());

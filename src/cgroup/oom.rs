@@ -17,14 +17,33 @@ use crate::plan::cgroup::settings::Version;
 /// How often limits of memory were hit so far, in the container's cgroup and in those above it.
 #[derive(Debug)]
 pub struct OomWatch {
-    levels: Vec<(PathBuf, u64)>,
+    levels: Vec<Level>,
     kills: u64,
+}
+
+/// A cgroup with signs that its limit was in the way.
+#[derive(Debug)]
+struct Level {
+    path: PathBuf,
+    /// How often the limit was in the way. Only its growth means something.
+    refused: u64,
+    /// Version 1 does not count every refusal, so there a peak that has grown to the limit is taken for a sign too.
+    peak: u64,
+    is_at_limit: bool,
+}
+
+impl Level {
+    fn was_hit_since(&self, before: &[Level]) -> bool {
+        let before = before.iter().find(|level| level.path == self.path);
+        let (refused, peak) = before.map_or((0, 0), |level| (level.refused, level.peak));
+        self.refused > refused || self.is_at_limit && self.peak > peak
+    }
 }
 
 impl Cgroup {
     /// Remembers the figures of now, to tell later what happened since.
     pub fn watch_oom(&self) -> OomWatch {
-        OomWatch { levels: self.limit_hits(), kills: self.oom_kills().unwrap_or_default() }
+        OomWatch { levels: self.memory_levels(), kills: self.oom_kills().unwrap_or_default() }
     }
 
     /// Says why a process died, if memory was the reason: which limit was hit, its size and the peak.
@@ -42,62 +61,58 @@ impl Cgroup {
         if let Some(peak) = peak {
             text.push_str(&format!(", peak {peak} bytes"));
         }
-        let before = |path: &PathBuf| {
-            watch.levels.iter().find(|(other, _)| other == path).map_or(0, |(_, hits)| *hits)
-        };
-        let hit = self.limit_hits().into_iter().find(|(path, hits)| *hits > before(path));
-        if let Some((path, _)) = hit {
-            text.push_str(&format!(", the limit of {} was hit", path.display()));
+        let levels = self.memory_levels();
+        let hit = levels
+            .iter()
+            .find(|level| level.was_hit_since(&watch.levels))
+            .or_else(|| levels.iter().find(|level| level.is_at_limit));
+        if let Some(level) = hit {
+            text.push_str(&format!(", the limit of {} was hit", level.path.display()));
         }
         Some(text)
     }
 
-    /// The number of times the limit of each level was hit, from the container's own upwards.
-    fn limit_hits(&self) -> Vec<(PathBuf, u64)> {
+    /// The cgroups that can limit the container's memory, from its own upwards.
+    fn memory_levels(&self) -> Vec<Level> {
         let Some(dir) = self.memory() else { return Vec::new() };
         let Some(member) = self.members.iter().find(|member| member.path == dir.path()) else {
             return Vec::new();
         };
         let Ok(root) = Dir::open_root(&member.root) else { return Vec::new() };
-        let mut hits = vec![(dir.path().to_owned(), hits_of(dir))];
+        let mut levels = vec![level(dir)];
         let mut path = dir.path();
         while let Some(parent) = path.parent() {
             let Ok(names) = parent.strip_prefix(root.path()) else { break };
             if names.as_os_str().is_empty() {
                 break;
             }
-            if let Ok(dir) = root.child(names) {
-                hits.push((parent.to_owned(), hits_of(&dir)));
-            }
+            levels.extend(root.child(names).map(|dir| level(&dir)));
             path = parent;
         }
-        hits
+        levels
     }
 }
 
-/// Signs that the limit of one level was in the way; only their growth means something.
-///
-/// cgroup2 counts kills by the limit that caused them. Version 1 counts refused charges, but not every kernel does,
-/// so a peak that has reached the limit is taken for one more sign.
-fn hits_of(dir: &Dir) -> u64 {
-    let count = |file: &str| dir.read(file).ok().and_then(|content| content.trim().parse::<u64>().ok());
-    match dir.version() {
-        Version::V2 => keyed(&dir.read("memory.events.local").unwrap_or_default(), "oom").unwrap_or(0),
-        Version::V1 => ["memory", "memory.memsw"]
-            .iter()
-            .map(|prefix| {
-                let figure = |name: &str| count(&format!("{prefix}.{name}"));
-                let peak = figure("max_usage_in_bytes").unwrap_or(0);
-                let at_limit =
-                    figure("limit_in_bytes").is_some_and(|limit| peak.saturating_add(CHARGE_BYTES) >= limit);
-                figure("failcnt").unwrap_or(0) + u64::from(at_limit)
-            })
-            .sum(),
+fn level(dir: &Dir) -> Level {
+    let path = dir.path().to_owned();
+    if dir.version() == Version::V2 {
+        // Counted where the limit is, not where the process was.
+        let refused = keyed(&dir.read("memory.events.local").unwrap_or_default(), "oom").unwrap_or(0);
+        return Level { path, refused, peak: 0, is_at_limit: false };
     }
+    let mut level = Level { path, refused: 0, peak: 0, is_at_limit: false };
+    for prefix in ["memory", "memory.memsw"] {
+        let figure = |name: &str| dir.read(&format!("{prefix}.{name}")).ok()?.trim().parse::<u64>().ok();
+        let peak = figure("max_usage_in_bytes").unwrap_or(0);
+        level.refused += figure("failcnt").unwrap_or(0);
+        level.peak = level.peak.max(peak);
+        level.is_at_limit |= figure("limit_in_bytes").is_some_and(|limit| peak + LARGEST_CHARGE >= limit);
+    }
+    level
 }
 
-/// The kernel accounts for memory in advance, up to 64 pages for each processor.
-const CHARGE_BYTES: u64 = 64 * 4096;
+/// The kernel refuses what would exceed the limit, so the peak stays below it by less than one charge, in bytes.
+const LARGEST_CHARGE: u64 = 8 * 4096;
 
 /// What happened while waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 
 use super::delete::destroy;
-use super::start::{poststart, undone};
+use super::start::{gone_before_the_program, poststart, undone};
 use super::{make_root, setup};
 use crate::cli::{Create, Global, Run};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::log;
 use crate::parent::create::{self, Created, Options};
 use crate::parent::failure;
 use crate::parent::foreground::{self, Relay};
@@ -14,6 +15,7 @@ use crate::parent::prepare::{self, Passed};
 use crate::plan::Plan;
 use crate::state::{Container, Id, Root, Status};
 use crate::sync::{Outcome, executed, send_go};
+use crate::sys::clone::Ended;
 use crate::sys::{process, signal};
 
 /// Runs a container. The exit status is that of its program.
@@ -61,6 +63,14 @@ pub fn run(global: &Global, args: &Run) -> Result<i32> {
     poststart(&root, Container::load(&root, &id)?)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = foreground::wait(&created.init, &signals, relay)?;
+    if let Ended::Signaled(libc::SIGKILL) = ended
+        && let Some(text) = created.cgroup.explain_oom(&created.watch)
+    {
+        // Which process it was is not told, and it may have been another one long before.
+        let told = Error::new(Kind::Kernel, format!("killed by SIGKILL; the container had a process {text}"))
+            .at("/linux/resources/memory/limit");
+        log::tell(&format!("teu: run {}: {told}", args.create.id));
+    }
     if !args.keep {
         destroy(&root, of(created))?;
     }
@@ -88,7 +98,7 @@ fn execute(plan: &Plan, root: &Root, created: Created) -> Result<Created> {
     let error = match sent.map(|()| executed(created.sync.as_fd())) {
         Ok(Outcome::Executed) => return Ok(created),
         Ok(Outcome::Failed(failed)) => failure::error(plan, &failed),
-        Ok(Outcome::Gone) => Error::state("the init process ended before it executed the program"),
+        Ok(Outcome::Gone) => gone_before_the_program(&created.cgroup, &created.watch),
         Err(error) => error,
     };
     Err(undone(root, of(created), error))

@@ -4,11 +4,12 @@ use std::os::fd::AsFd;
 
 use super::delete::{destroy, wait_for_end};
 use super::open_root;
+use crate::cgroup::{Cgroup, OomWatch};
 use crate::cli::Global;
 use crate::config;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::host::Host;
-use crate::parent::create::{c_path, run_hook};
+use crate::parent::create::{c_path, killed_for_memory, run_hook};
 use crate::parent::failure;
 use crate::plan::{self, Request};
 use crate::state::{Container, Id, Root, Status};
@@ -40,6 +41,8 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
     let mut record = container.record.clone();
     record.own.starting = true;
     container.directory.save(&record)?;
+    let cgroup = container.cgroup();
+    let watch = cgroup.watch_oom();
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
     let outcome = executed(gate.as_fd());
     if let (Outcome::Failed(_) | Outcome::Gone, Some(init)) = (&outcome, &container.init) {
@@ -58,10 +61,16 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
             }
             return Err(error);
         }
-        Outcome::Gone => return Err(Error::state("the init process ended before it executed the program")),
+        Outcome::Gone => return Err(gone_before_the_program(&cgroup, &watch)),
     }
     poststart(&root, container)?;
     Ok(0)
+}
+
+/// Why there is no program, when the init process did not tell.
+pub fn gone_before_the_program(cgroup: &Cgroup, watch: &OomWatch) -> Error {
+    killed_for_memory(cgroup, watch)
+        .unwrap_or_else(|| Error::state("the init process ended before it executed the program"))
 }
 
 /// Runs the poststart hooks. A failing one ends the container.

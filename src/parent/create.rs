@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::prepare::Prepared;
 use super::undo::Undo;
 use super::{failure, id_maps, net_devices, prepare, seccomp_agent};
-use crate::cgroup::{Cgroup, Layout, systemd};
+use crate::cgroup::{Cgroup, Layout, OomWatch, systemd};
 use crate::child::{self, Gate, Task};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::hooks::{self, Setting};
@@ -63,6 +63,8 @@ pub struct Created {
     pub record: Record,
     /// Its cgroups.
     pub cgroup: Cgroup,
+    /// The figures of its memory before it had a process.
+    pub watch: OomWatch,
 }
 
 /// Creates the container. Whatever fails, nothing is left.
@@ -85,11 +87,11 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
     let done = steps(plan, &mut prepared, &options, &directory, &record, &cloned, &mut undo);
     drop(lock);
     match done {
-        Ok((init, sync, cgroup)) => {
+        Ok((init, sync, cgroup, watch)) => {
             // 10. The container exists.
             undo.forget();
             let record = record.into_inner().ok_or_else(|| Error::new(Kind::Bug, "the record is missing"))?;
-            Ok(Created { init, sync, directory, record, cgroup })
+            Ok(Created { init, sync, directory, record, cgroup, watch })
         }
         Err(error) => Err(undo.undo(error)),
     }
@@ -103,7 +105,7 @@ fn steps<'a>(
     kept: &'a RefCell<Option<Record>>,
     cloned: &'a Cell<bool>,
     undo: &mut Undo<'a>,
-) -> Result<(Child, OwnedFd, Cgroup)> {
+) -> Result<(Child, OwnedFd, Cgroup, OomWatch)> {
     let manager = systemd::connect(&plan.cgroup)?.map(|manager| Rc::new(RefCell::new(manager)));
     let planned =
         Cgroup::planned(&plan.cgroup, options.layout, manager.as_ref().map(|m| m.borrow()).as_deref());
@@ -215,7 +217,7 @@ fn steps<'a>(
     }
     *kept.borrow_mut() = Some(record);
     let cgroup = prepared.cgroup.take().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
-    Ok((init, ours, cgroup))
+    Ok((init, ours, cgroup, watch))
 }
 
 /// What turns a new cgroup into that of the container.
@@ -526,15 +528,21 @@ fn died() -> Error {
     Error::new(Kind::Kernel, "the init process died while it was set up")
 }
 
+/// Why the init process ended before there was a program, if it was for lack of memory: nobody else was there to be
+/// killed.
+pub fn killed_for_memory(cgroup: &Cgroup, watch: &OomWatch) -> Option<Error> {
+    let text = cgroup.explain_oom(watch)?;
+    Some(Error::new(Kind::Kernel, format!("container init was {text}")).at("/linux/resources/memory/limit"))
+}
+
 /// Evidence beats errno: a process that vanished under a memory limit was killed by it.
-fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &crate::cgroup::OomWatch) -> Error {
+fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &OomWatch) -> Error {
     if error.doing() != died().doing() {
         return error;
     }
     let ended = init.wait();
-    if let Some(text) = cgroup.explain_oom(watch) {
-        return Error::new(Kind::Kernel, format!("container init was {text}"))
-            .at("/linux/resources/memory/limit");
+    if let Some(error) = killed_for_memory(cgroup, watch) {
+        return error;
     }
     match ended {
         Ok(crate::sys::clone::Ended::Signaled(signal)) => error.detail(format!("signal {signal}")),

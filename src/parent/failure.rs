@@ -158,8 +158,13 @@ fn place_in_process(process: &Process, security: &Security, phase: Phase) -> (St
             let (_, at) = below("cwd");
             (format!("chdir to cwd (\"{}\")", process.cwd.to_string_lossy()), at)
         }
-        Phase::Labels if security.apparmor.is_some() => below("apparmorProfile"),
-        Phase::Labels => below("selinuxLabel"),
+        Phase::Labels => match &security.apparmor {
+            Some(profile) => {
+                let (_, at) = below("apparmorProfile");
+                (format!("set the AppArmor profile \"{}\"", profile.to_string_lossy()), at)
+            }
+            None => below("selinuxLabel"),
+        },
         Phase::Identity => below("user"),
         Phase::Scheduling => below("scheduler"),
         Phase::Seccomp => (phase.text().to_owned(), "/linux/seccomp".to_owned()),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Test, cgroup, leaks};
+use crate::harness::{Test, cgroup, leaks, patience};
 
 cases![
     create_killed_at_any_moment_can_be_deleted,
@@ -22,7 +22,7 @@ const MOMENTS: u32 = 40;
 
 fn nothing_left(t: &Test, id: &str, when: &str) {
     let start = Instant::now();
-    while !leaks::find_processes(id).is_empty() && start.elapsed() < Duration::from_secs(2) {
+    while !leaks::find_processes(id).is_empty() && start.elapsed() < patience(Duration::from_secs(2)) {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(leaks::find_processes(id).is_empty(), "{when}: {:?}", leaks::find_processes(id));

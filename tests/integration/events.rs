@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Container, Test, cgroup};
+use crate::harness::{Container, Test, cgroup, patience};
 
 cases![
     stats_are_one_line_that_starts_as_readers_expect,
@@ -145,7 +145,7 @@ fn stream_ends_with_the_container(t: &Test) {
         c.delete();
     }
     let out = running.wait().ok().silent();
-    assert!(out.elapsed < Duration::from_secs(5), "{}", out.report());
+    assert!(out.elapsed < patience(Duration::from_secs(5)), "{}", out.report());
 }
 
 /// runc: each time the kernel kills a process of the container for want of memory.

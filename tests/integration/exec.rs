@@ -231,7 +231,7 @@ fn exec_that_waits_for_a_resume_can_be_interrupted(t: &Test) {
     cgroup::freeze(&c.id, true);
     t.until("status paused", || c.status() == "paused");
     let running = c.exec_cmd(&["--ignore-paused"], &["echo", "never"]).spawn();
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    t.until("the process that waits", || members(&c).len() > 1);
     running.signal(Signal::SIGTERM);
     running.wait().exits(255).fails(&["interrupted by signal 15"]);
     cgroup::freeze(&c.id, false);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::apparmor;
 use crate::harness::{Bundle, Out, Test, View};
 
 /// Checks that a call fails and that its hint contains the text.
@@ -90,7 +91,8 @@ fn hints_about_the_process(t: &Test) {
         "the interpreter that the file names",
     );
     refused(t.bundle().unset("/process"), "a container without a process");
-    refused(t.bundle().set("/process/apparmorProfile", "x"), "remove the label, or boot");
+    let hint = if apparmor::is_enabled() { "no such profile is loaded" } else { "remove the label, or boot" };
+    refused(t.bundle().set("/process/apparmorProfile", "x"), hint);
     let terminal = || t.bundle().set("/process/terminal", true);
     hinted(terminal().try_create(), "pass --console-socket, or set");
     refused(terminal().without_mounts("/dev/pts"), "mount devpts on /dev/pts");
@@ -171,7 +173,7 @@ fn hints_for_an_ordinary_user(t: &Test) {
 fn hints_about_cgroups(t: &Test) {
     t.only_teu("hints are teu's");
     if t.view() == View::V2 {
-        let limit = t.bundle().set("/linux/resources/memory", json!({"limit": 100 << 20}));
+        let limit = t.bundle().set("/linux/resources/unified", json!({"nosuch.max": "1"}));
         hinted(limit.run(), "cgroup.subtree_control");
     }
     let first = t.bundle().args(["sleep", "100"]);
@@ -235,6 +237,9 @@ fn hints_of_the_sources(dir: &Path, found: &mut Vec<String>) {
 fn every_hint_of_the_sources_is_provoked(t: &Test) {
     t.only_teu("hints are teu's");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    if !sources.is_dir() {
+        t.skip("the sources are not on this machine");
+    }
     let mut hints = Vec::new();
     hints_of_the_sources(&sources, &mut hints);
     assert!(hints.len() > 30, "only {} hints were found, the search is broken", hints.len());

@@ -14,6 +14,7 @@
 mod harness;
 mod probe;
 
+mod apparmor;
 mod broken;
 mod cgroups;
 mod cli;
@@ -35,6 +36,7 @@ mod hostile;
 mod kernel;
 mod kill;
 mod list;
+mod memory;
 mod migrate;
 mod mounts;
 mod namespaces;
@@ -81,6 +83,7 @@ const SUITES: &[&[Case]] = &[
     hints::CASES,
     hooks::CASES,
     process::CASES,
+    apparmor::CASES,
     namespaces::CASES,
     net_devices::CASES,
     no_mounts::CASES,
@@ -92,6 +95,7 @@ const SUITES: &[&[Case]] = &[
     fds::CASES,
     cgroups::CASES,
     systemd::CASES,
+    memory::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

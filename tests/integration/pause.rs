@@ -7,7 +7,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Container, Test, cgroup, leaks};
+use crate::harness::{Container, Test, cgroup, leaks, patience};
 
 cases![
     paused_container_stands_still_until_it_is_resumed,
@@ -216,7 +216,7 @@ fn delete_of_a_paused_container_needs_force(t: &Test) {
     assert_eq!(c.status(), "paused");
     let start = Instant::now();
     c.delete_force();
-    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < patience(Duration::from_secs(10)), "it took {:?}", start.elapsed());
     assert!(cgroup::find(&c.id).is_empty());
 }
 
@@ -229,7 +229,7 @@ fn stopped_by_a_signal_it_is_deleted_by_force(t: &Test) {
     assert_eq!(c.status(), "paused");
     let start = Instant::now();
     c.delete_force();
-    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < patience(Duration::from_secs(10)), "it took {:?}", start.elapsed());
 }
 
 /// Whatever happens to the command: paused and frozen, or running and not frozen.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Test, cgroup};
+use crate::harness::{Test, cgroup, patience};
 
 cases![
     exit_code_of_the_program_is_the_exit_code_of_run,
@@ -235,7 +236,7 @@ fn orphans_of_the_container_do_not_hold_run_back(t: &Test) {
     t.skip_older("runc", (1, 2), "waits for the pipes that the orphan holds");
     t.skip_for("crun", "leaves the orphan");
     let out = t.bundle().without_namespace("pid").sh("sleep 1000 & exit 6").run().exits(6);
-    assert!(out.elapsed.as_secs() < 8, "{}", out.report());
+    assert!(out.elapsed < patience(Duration::from_secs(8)), "{}", out.report());
 }
 
 /// runtime.md#start.

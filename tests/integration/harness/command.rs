@@ -14,9 +14,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Test, sys};
+use super::{Test, patience, sys};
 
-/// How long a call may take before the test fails.
+/// How long a call may take before the test fails, on a machine of usual speed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The PATH that every call gets; the rest of the environment is empty.
@@ -266,7 +266,7 @@ impl Running<'_> {
 
     /// Waits for the end of the call; kills it and fails the test when that takes too long.
     pub fn wait(self) -> Out {
-        self.wait_within(DEADLINE)
+        self.wait_within(patience(DEADLINE))
     }
 
     /// The same with another limit.

@@ -13,7 +13,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::command::Running;
-use super::{Cmd, Test, sys};
+use super::{Cmd, Test, patience, sys};
 
 /// A console socket as engines make it.
 pub struct ConsoleSocket {
@@ -43,14 +43,14 @@ impl ConsoleSocket {
     }
 
     /// Accepts the connection that the runtime makes within some time and reads its one message.
-    pub fn receive_within(&self, patience: Duration) -> Received {
+    pub fn receive_within(&self, limit: Duration) -> Received {
         use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        let milliseconds = u16::try_from(patience.as_millis()).expect("a patience of less than a minute");
-        poll(&mut fds, PollTimeout::from(milliseconds)).expect("a listener can be polled");
+        let limit = PollTimeout::try_from(patience(limit)).expect("a limit of less than a day");
+        poll(&mut fds, limit).expect("a listener can be polled");
         self.listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let (stream, _) = self.listener.accept().expect("the runtime has connected to the console socket");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has a timeout");
+        stream.set_read_timeout(Some(patience(Duration::from_secs(10)))).expect("a socket has a timeout");
         let mut bytes = [0u8; 4096];
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 8]);
         let mut fds = Vec::new();
@@ -147,7 +147,7 @@ impl Terminal {
         let start = Instant::now();
         while !self.text().contains(text) {
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < patience(Duration::from_secs(10)),
                 "`{text}` did not appear; there is: {}",
                 self.text()
             );

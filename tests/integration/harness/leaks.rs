@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Cmd, Test, cgroup, mountinfo, session};
+use super::{Cmd, Test, cgroup, mountinfo, patience, session};
 
 /// How long processes that were killed may take to disappear.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -26,7 +26,7 @@ pub fn after_test(test: &Test) -> Vec<String> {
     let mut problems = delete_containers(test);
     let start = Instant::now();
     let mut processes = find_processes(test.token());
-    while !processes.is_empty() && start.elapsed() < GRACE {
+    while !processes.is_empty() && start.elapsed() < patience(GRACE) {
         std::thread::sleep(Duration::from_millis(5));
         processes = find_processes(test.token());
     }
@@ -151,7 +151,7 @@ pub fn remove_tree(path: &Path) -> Result<(), String> {
 
 fn remove_cgroup(dir: &Path) {
     let start = Instant::now();
-    while dir.exists() && start.elapsed() < GRACE {
+    while dir.exists() && start.elapsed() < patience(GRACE) {
         for pid in cgroup::procs(dir) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }

@@ -20,7 +20,7 @@ pub mod view;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -77,6 +77,8 @@ pub struct Session {
     pub dir: PathBuf,
     /// Prefix of everything that the tests of this run name.
     pub prefix: String,
+    /// How much slower than usual this machine is; `TEU_TEST_PATIENCE`, 1 unless that is set.
+    pub patience: u32,
 }
 
 static SESSION: OnceLock<Session> = OnceLock::new();
@@ -84,6 +86,11 @@ static SESSION: OnceLock<Session> = OnceLock::new();
 /// The session of this run; set before the first test starts.
 pub fn session() -> &'static Session {
     SESSION.get().expect("the session is set up first")
+}
+
+/// A time within which something must have happened, made longer on a machine that is said to be slow.
+pub fn patience(usual: Duration) -> Duration {
+    usual * session().patience
 }
 
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
@@ -147,5 +154,12 @@ fn set_up() -> Result<Session, String> {
     let dir = Path::new("/tmp").join(&prefix);
     std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     rootfs::build_base(&dir)?;
-    Ok(Session { runtime, view, dir, prefix })
+    let patience = match std::env::var("TEU_TEST_PATIENCE") {
+        Err(_) => 1,
+        Ok(factor) => match factor.parse() {
+            Ok(factor @ 1..=100) => factor,
+            _ => return Err(format!("TEU_TEST_PATIENCE is `{factor}`, not a factor from 1 to 100")),
+        },
+    };
+    Ok(Session { runtime, view, dir, prefix, patience })
 }

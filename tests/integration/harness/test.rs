@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Case, Cmd, Peer, leaks, session};
+use super::{Bundle, Case, Cmd, Peer, leaks, patience, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,7 +137,7 @@ impl Test {
         let start = Instant::now();
         let mut pause = Duration::from_millis(1);
         while !done() {
-            assert!(start.elapsed() < PATIENCE, "waited {} s for: {what}", PATIENCE.as_secs());
+            assert!(start.elapsed() < patience(PATIENCE), "waited {:?} for: {what}", start.elapsed());
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
