@@ -65,6 +65,11 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above
 	suite=$$(tests/env/oci-suite.sh); OCI_SUITE=$$suite $(if $(VIEW),tests/env/view.sh $(VIEW)) \
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
 
+.PHONY: test-engines
+test-engines: build ## teu, and runc beside it, under the engines of Debian 12 and sid; QUICK=1 ENGINES="docker podman"
+	for lab in $(if $(findstring hybrid,$(VIEWS)),hybrid:bookworm) v2:sid; do \
+		tests/env/engines.sh $${lab%:*} $${lab#*:} $(TEU) /tests/engines/main.py $(if $(QUICK),--quick) $(ENGINES); done
+
 .PHONY: bench
 bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"
 	@tests/env/apt.sh busybox-static python3 strace time
