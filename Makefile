@@ -70,6 +70,11 @@ test-vm: build ## the tests in a virtual machine, where cgroup2 has every contro
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	tests/env/test-vm.sh $(TEU) $(MODES)
 
+.PHONY: test-engines
+test-engines: build ## teu, and runc beside it, under the engines of Debian 12 and sid; QUICK=1 ENGINES="docker podman"
+	for lab in $(if $(findstring hybrid,$(VIEWS)),hybrid:bookworm) v2:sid; do \
+		tests/env/engines.sh $${lab%:*} $${lab#*:} $(TEU) /tests/engines/main.py $(if $(QUICK),--quick) $(ENGINES); done
+
 .PHONY: bench
 bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"
 	@tests/env/apt.sh busybox-static python3 strace time

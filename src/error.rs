@@ -222,6 +222,8 @@ pub fn sentence(errno: Errno, kind: Kind) -> &'static str {
         Errno::ENOENT => "nothing at that path",
         Errno::EACCES => "permission denied",
         Errno::EPERM => "operation not permitted",
+        // Dockers before 24 take only the second half for "cannot be invoked", exit code 126.
+        Errno::EISDIR if kind == Kind::Program => "is a directory: permission denied",
         Errno::EISDIR => "is a directory",
         Errno::ENOTDIR if kind == Kind::Program => "not a directory",
         Errno::ENOTDIR => "a component of the path is no directory",

@@ -16,6 +16,7 @@ cases![
     options_of_the_superblock_are_set,
     options_without_effect_are_accepted,
     defaults_changes_nothing,
+    empty_option_says_nothing,
     data_goes_to_the_file_system,
     links_are_not_followed_on_a_nosymfollow_mount,
     recursive_read_only_reaches_submounts,
@@ -177,6 +178,14 @@ fn defaults_changes_nothing(t: &Test) {
     let report =
         t.bundle().tmpfs("/mnt", &["defaults"]).bind(&source, "/opt", &["bind", "defaults"]).report();
     assert!(has(mount(&report, "/mnt"), "rw") && has(mount(&report, "/opt"), "rw"));
+}
+
+/// buildah 1.28 writes one for every volume.
+fn empty_option_says_nothing(t: &Test) {
+    let source = t.make_dir("source");
+    let report =
+        t.bundle().tmpfs("/mnt", &["", "size=1m", ""]).bind(&source, "/opt", &["", "rbind", "ro"]).report();
+    assert!(has(mount(&report, "/mnt"), "rw") && has(mount(&report, "/opt"), "ro"));
 }
 
 /// config.md#mounts.

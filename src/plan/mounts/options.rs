@@ -124,10 +124,11 @@ pub struct Options {
     pub id_map: Option<bool>,
 }
 
-/// Reads the words in order: later ones win.
+/// Reads the words in order: later ones win. An empty one says nothing.
 pub fn read_options(words: &[String]) -> Options {
     let mut all = Options::default();
-    for (index, word) in words.iter().enumerate() {
+    // buildah writes an empty word among those of its volumes.
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         let Some((_, effect)) = OPTIONS.iter().find(|(name, _)| name == word) else {
             all.data.push((index, word.clone()));
             continue;

@@ -1,0 +1,147 @@
+"""What the engines have in common: the image, daemons, and the search for what was left behind."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+from checks import Failed, shell
+
+
+def run(*command, environment=None):
+    """The output of a command, which must succeed."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def image():
+    """A root file system with busybox, as a tar file. There is no registry to get images from."""
+    path = Path("/tmp/box.tar")
+    if not path.exists():
+        root = Path("/tmp/box")
+        for directory in ("bin", "dev", "etc", "home", "mnt", "proc", "root", "sys", "tmp", "var/tmp"):
+            (root / directory).mkdir(parents=True)
+        (root / "tmp").chmod(0o1777)
+        run("cp", "/bin/busybox", str(root / "bin"))
+        for name in run("/bin/busybox", "--list").split():
+            if name != "busybox":
+                (root / "bin" / name).symlink_to("busybox")
+        (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (root / "etc/group").write_text("root:x:0:\n")
+        with tarfile.open(path, "w") as tar:
+            tar.add(root, ".")
+    return str(path)
+
+
+def archive():
+    """The same root file system as an archive of one image, box:1, in the format of `docker save`."""
+    path = Path("/tmp/box-image.tar")
+    if not path.exists():
+        layer = Path(image())
+        digest = hashlib.sha256(layer.read_bytes()).hexdigest()
+        config = {
+            "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
+            "os": "linux",
+            "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+            "history": [{"created_by": "the tests"}],
+        }
+        manifest = [{"Config": "config.json", "RepoTags": ["box:1"], "Layers": ["layer.tar"]}]
+        with tarfile.open(path, "w") as tar:
+            tar.add(layer, "layer.tar")
+            for name, content in (("config.json", config), ("manifest.json", manifest)):
+                data = json.dumps(content).encode()
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return str(path)
+
+
+def available_controllers():
+    """The cgroup controllers that containers can have."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers")
+    if unified.exists():
+        return unified.read_text().split()
+    return [name for path in Path("/sys/fs/cgroup").iterdir() for name in path.name.split(",")]
+
+
+class Daemon:
+    """A daemon of an engine: started in the background, ready when a command succeeds."""
+
+    def __init__(self, command, ready, log, environment):
+        self.command, self.ready, self.log, self.environment = command, ready, Path(log), environment
+        self.process = None
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+        for _ in range(300):
+            if self.process.poll() is not None:
+                break
+            if subprocess.run(self.ready, capture_output=True).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.command[0]} does not start:\n" + "\n".join(self.log.read_text().splitlines()[-20:]))
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+
+class Engine:
+    """One engine with one runtime. `start`, `clean` and `stop` are the engine's own."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+        self.environment = dict(os.environ, RUNTIME=runtime)
+
+    def sh(self, commands):
+        """The output of commands as in a check, which must succeed."""
+        status, output, errors = shell(commands, self.environment)
+        if status:
+            raise Failed(f"exit status {status} of {commands}\n{output}\n{errors}")
+        return output
+
+    def states(self):
+        """Directories that must be empty, or absent, when no container is left."""
+        return []
+
+    def left_behind(self):
+        """What containers of this engine left in the laboratory, which should be nothing."""
+        left = [f"process {line}" for line in processes()]
+        left += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if is_containers(line)]
+        left += [f"cgroup {path}" for path in sorted(cgroups())]
+        for state in self.states():
+            left += [f"state {path}" for path in Path(state).glob("[!.]*")]
+        return left
+
+
+def is_containers(line):
+    point = line.split()[4]
+    return "/rootfs" in point or "/merged" in point or "/shm" in point and point != "/dev/shm"
+
+
+def processes():
+    """The programs that run here, besides this one and its children."""
+    for line in run("ps", "-eo", "pid,ppid,args").splitlines()[1:]:
+        pid, parent, command = line.split(None, 2)
+        if int(pid) not in (1, os.getpid()) and int(parent) != os.getpid():
+            yield command
+
+
+def cgroups():
+    """The cgroups with a name as long as an id, and those that hold processes which are not ours."""
+    root = Path("/sys/fs/cgroup")
+    for path in root.rglob("cgroup.procs"):
+        directory = path.parent
+        if len(directory.name.split("-")[-1].removesuffix(".scope")) >= 32:
+            yield str(directory)
