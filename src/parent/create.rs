@@ -106,6 +106,10 @@ fn steps<'a>(
     let mut record = Record::of_plan(plan, options.hooks.clone(), planned, options.rootless)?;
     directory.save(&record)?;
     directory.save_config(options.config)?;
+    if let Some(index) = plan.notify {
+        directory.make_notify()?;
+        prepared.sources[index] = prepare::source(&plan.mounts[index])?;
+    }
     let gate = if options.gated { Some(directory.open_gate()?) } else { None };
     // 2. The cgroup and its limits, before anything runs in it.
     let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;

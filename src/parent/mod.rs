@@ -7,5 +7,6 @@ pub mod failure;
 pub mod foreground;
 pub mod id_maps;
 pub mod prepare;
+pub mod readiness;
 pub mod seccomp_agent;
 pub mod undo;

@@ -11,6 +11,7 @@ pub mod mountinfo;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
+pub mod supervisor;
 pub mod sys;
 pub mod test;
 pub mod view;
