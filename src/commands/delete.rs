@@ -82,7 +82,7 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
     if !may {
         return Err(refused(&id, container.status));
     }
-    destroy(&root, container)?;
+    destroy(&root, &container)?;
     Ok(0)
 }
 
@@ -107,10 +107,10 @@ fn refused(id: &Id, status: Status) -> Error {
 /// Ends what runs, removes what the runtime has made, then runs the poststop hooks.
 ///
 /// Can be repeated: the directory, which names everything else, goes last.
-pub fn destroy(root: &Root, container: Container) -> Result<()> {
+pub fn destroy(root: &Root, container: &Container) -> Result<()> {
     let cgroup = container.cgroup();
     if let Some(init) = &container.init {
-        end(init, &container)?;
+        end(init, container)?;
     }
     if !container.record.own.owns_cgroups {
         // Only planned: what is there may be somebody else's.

@@ -59,7 +59,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     setup::report(&plan.warnings);
     match signals {
         None => Ok(0),
-        Some(signals) => Ok(foreground::wait(&executed.process, &signals, executed.relay)?.status()),
+        Some(signals) => Ok(foreground::wait(&executed.process, &signals, executed.relay, None)?.status()),
     }
 }
 

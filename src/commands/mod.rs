@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod create;
+mod creation;
 mod delete;
 mod events;
 mod exec;

@@ -6,11 +6,10 @@ use teu_seccomp::Program;
 use teu_seccomp::cache::Cache;
 
 use crate::cgroup::Layout;
-use crate::cli::{Create, Global, go_bool};
+use crate::cli::{Global, go_bool};
 use crate::config::{self, Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::parent::prepare::{Inputs, Passed};
 use crate::plan::identity::Identity;
 use crate::plan::security::{Placement, Security};
 use crate::plan::{self, Plan, Request};
@@ -48,27 +47,6 @@ pub fn bundle(path: Option<&Path>) -> Result<PathBuf> {
         Error::io(format!("open the bundle {}", path.display()), "openat2(2)", &e)
             .hint("a bundle is a directory with a config.json; --bundle names it")
     })
-}
-
-/// What the command line of `create` and `run` adds to the plan.
-pub fn request(args: &Create, bundle: PathBuf, detached: bool, passed: &Passed, listen_fds: u32) -> Request {
-    Request {
-        id: args.id.clone(),
-        bundle,
-        no_pivot: args.no_pivot,
-        no_new_keyring: args.no_new_keyring,
-        console_socket: args.console_socket.is_some(),
-        detached,
-        preserve_fds: passed.count - listen_fds,
-        listen_fds,
-        ..Request::default()
-    }
-}
-
-/// The handles that the caller of teu contributes.
-pub fn inputs(setup: &Setup, args: &Create, passed: Passed, root: &Root) -> Result<Inputs> {
-    let filter = filter(&setup.plan.security, &setup.plan.identity, root)?;
-    Ok(Inputs { console_socket: absolute(args.console_socket.as_deref())?, passed, filter })
 }
 
 /// A path of the caller, made absolute.

@@ -11,6 +11,7 @@ use crate::error::{Errno, Error, Kind, Result};
 use crate::host::Host;
 use crate::parent::create::{c_path, killed_for_memory, run_hook};
 use crate::parent::failure;
+use crate::parent::readiness::Readiness;
 use crate::plan::{self, Request};
 use crate::state::{Container, Id, Root, Status};
 use crate::sync::{Failure, Outcome, Phase, executed, send_go};
@@ -37,6 +38,7 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
     };
+    let mut readiness = Readiness::listen(&container.directory)?;
     // Written first, so that a start that is killed does not leave a running container that seems created.
     let mut record = container.record.clone();
     record.own.starting = true;
@@ -57,13 +59,19 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
             // A hook that fails ends the container; a program that cannot be executed leaves a stopped one.
             if failure.phase != Phase::Execve {
                 drop(lock);
-                return Err(undone(&root, container, error));
+                return Err(undone(&root, &container, error));
             }
             return Err(error);
         }
         Outcome::Gone => return Err(gone_before_the_program(&cgroup, &watch)),
     }
-    poststart(&root, container)?;
+    poststart(&root, &container)?;
+    // A service may take long to become ready, and may be killed or deleted meanwhile.
+    drop(lock);
+    if let (Some(readiness), Some(init)) = (&mut readiness, &container.init) {
+        readiness.wait(init)?;
+    }
+    readiness.into_iter().for_each(Readiness::settle);
     Ok(0)
 }
 
@@ -74,7 +82,7 @@ pub fn gone_before_the_program(cgroup: &Cgroup, watch: &OomWatch) -> Error {
 }
 
 /// Runs the poststart hooks. A failing one ends the container.
-pub fn poststart(root: &Root, container: Container) -> Result<()> {
+pub fn poststart(root: &Root, container: &Container) -> Result<()> {
     let hooks = plan::hooks::later(&container.record.own.hooks)?.poststart;
     let state = container.record.hook_state().with_pid("running", container.record.init_process_pid);
     let bundle = c_path(&container.record.own.bundle)?;
@@ -87,7 +95,7 @@ pub fn poststart(root: &Root, container: Container) -> Result<()> {
 }
 
 /// Destroys the container and returns the error that made it necessary.
-pub fn undone(root: &Root, container: Container, error: Error) -> Error {
+pub fn undone(root: &Root, container: &Container, error: Error) -> Error {
     match destroy(root, container) {
         Ok(()) => error,
         Err(also) => error.detail_also(&format!("and the clean-up is incomplete: {also}")),

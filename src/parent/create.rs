@@ -121,6 +121,10 @@ fn steps<'a>(
     }
     directory.save(&record)?;
     directory.save_config(options.config)?;
+    if let Some(index) = plan.notify {
+        directory.make_notify()?;
+        prepared.sources[index] = prepare::source(&plan.mounts[index])?;
+    }
     let gate = if options.gated { Some(directory.open_gate()?) } else { None };
     // 2. The cgroup and its limits, before anything runs in it. A unit of systemd has to wait for the process.
     let made = Rc::new(RefCell::new(BTreeMap::new()));

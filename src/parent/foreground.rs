@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::termios::Termios;
 
+use super::readiness::Readiness;
 use crate::error::{Errno, Error, Result};
 use crate::sys::clone::{Child, Ended};
 use crate::sys::{fd, signal, tty};
@@ -215,7 +216,14 @@ fn pour_once(buffer: &mut VecDeque<u8>, to: BorrowedFd) -> std::result::Result<(
 }
 
 /// Waits for the end of the container. `signals` has blocked every signal since before the container was made.
-pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Result<Ended> {
+///
+/// What the container tells about its readiness is told on; this process is the one to look after then.
+pub fn wait(
+    init: &Child,
+    signals: &SignalFd,
+    mut relay: Option<Relay>,
+    mut readiness: Option<Readiness>,
+) -> Result<Ended> {
     let ended = loop {
         let mut interests = relay.as_ref().map(Relay::interests).unwrap_or_default();
         let mut waiting = vec![
@@ -223,6 +231,7 @@ pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Resul
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         waiting.extend(interests.iter_mut().map(|(_, poll)| poll.clone()));
+        waiting.extend(readiness.as_ref().map(|readiness| PollFd::new(readiness.fd(), PollFlags::POLLIN)));
         match poll(&mut waiting, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
@@ -237,6 +246,9 @@ pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Resul
         if let Some(relay) = &mut relay {
             served.into_iter().for_each(|interest| relay.serve(interest));
         }
+        if let Some(readiness) = &mut readiness {
+            readiness.serve(std::process::id() as i32);
+        }
         if fired[0] {
             break init.wait().map_err(|e| Error::kernel("wait for the container", "waitid(2)", e))?;
         }
@@ -244,6 +256,7 @@ pub fn wait(init: &Child, signals: &SignalFd, mut relay: Option<Relay>) -> Resul
     if let Some(relay) = &mut relay {
         relay.drain(signals);
     }
+    readiness.into_iter().for_each(Readiness::settle);
     Ok(ended)
 }
 

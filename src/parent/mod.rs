@@ -8,6 +8,7 @@ pub mod foreground;
 pub mod id_maps;
 pub mod net_devices;
 pub mod prepare;
+pub mod readiness;
 pub mod root_mount;
 pub mod seccomp_agent;
 pub mod undo;

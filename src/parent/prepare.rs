@@ -216,7 +216,12 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     let (rootfs, rootfs_path) = rootfs(plan)?;
     let rootfs_stat = path::stat_fd(rootfs.as_fd())
         .map_err(|e| Error::kernel("inspect the root file system", "statx(2)", e).at("/root/path"))?;
-    let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
+    let sources = plan
+        .mounts
+        .iter()
+        .enumerate()
+        .map(|(index, mount)| if plan.notify == Some(index) { Ok(None) } else { source(mount) })
+        .collect::<Result<Vec<_>>>()?;
     let namespaces = plan.namespaces.joined.iter().map(namespace).collect::<Result<Vec<_>>>()?;
     refuse_own_namespaces(plan, &namespaces)?;
     let (console, relay) = console::connect(plan.process.terminal, inputs.console_socket.as_deref())?;
@@ -276,7 +281,8 @@ fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
     Ok((rootfs, real))
 }
 
-fn source(mount: &Mount) -> Result<Option<Source>> {
+/// The source of a mount, when it has one on the host.
+pub(super) fn source(mount: &Mount) -> Result<Option<Source>> {
     let Kind::Bind { source, recursive, no_follow, copy_symlink } = &mount.kind else {
         return Ok(None);
     };

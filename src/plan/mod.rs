@@ -86,6 +86,8 @@ pub struct Plan {
     pub rootfs: rootfs::Rootfs,
     /// Mounts, in order.
     pub mounts: Vec<mounts::Mount>,
+    /// The mount of the readiness socket, whose source is made with the state directory.
+    pub notify: Option<usize>,
     /// Device nodes and links in /dev.
     pub devices: devices::Devices,
     /// Kernel parameters.
@@ -165,6 +167,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         namespaces,
         cgroup,
         rootfs,
+        notify: request.notify_directory.as_ref().map(|_| mounts.len() - 1),
         mounts,
         devices,
         identity,

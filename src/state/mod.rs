@@ -7,19 +7,20 @@ mod record;
 
 pub use record::{HookLists, Namespace, Own, Record, RecordConfig, boot_id, start_time};
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result};
 use crate::parent::console::address;
 use crate::sys::clone::Child;
 use crate::sys::path::{self, resolve};
+use crate::sys::process;
 
 /// Version of the state document.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -29,6 +30,9 @@ const GATE: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const CGROUPS: &str = "cgroups.json";
+/// The directory that the container sees as /run/notify, and the socket in it.
+const NOTIFY: &CStr = c"notify";
+const NOTIFY_SOCKET: &CStr = c"notify.sock";
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// A validated container id.
@@ -159,6 +163,11 @@ impl Root {
             Ok(_) => Err(exists(id)),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Where the directory of the readiness socket of a container is.
+    pub fn notify_path(&self, id: &Id) -> PathBuf {
+        self.path.join(id.as_str()).join(NOTIFY.to_string_lossy().as_ref())
     }
 
     /// Opens the directory of a container. Errors: `container does not exist`.
@@ -367,6 +376,44 @@ impl Directory {
         Ok(listener)
     }
 
+    /// Makes the directory for the readiness socket, which users of the container may enter.
+    pub fn make_notify(&self) -> Result<()> {
+        let failed = |call: &'static str, e| Error::kernel("make the directory of NOTIFY_SOCKET", call, e);
+        path::mkdirat(self.fd.as_fd(), NOTIFY, 0o755).map_err(|e| failed("mkdirat(2)", e))?;
+        let made = self.open_notify().map_err(|e| failed("openat2(2)", e))?;
+        path::fchmod(made.as_fd(), 0o755).map_err(|e| failed("fchmod(2)", e))
+    }
+
+    /// Makes the readiness socket, to which every user of the container may write. `None` without its directory.
+    pub fn bind_notify(&self) -> Result<Option<OwnedFd>> {
+        let failed = |call: &'static str, e| Error::kernel("make the readiness socket", call, e);
+        let directory = match self.open_notify() {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(failed("openat2(2)", e)),
+        };
+        // One of a `start` that was killed.
+        match path::unlinkat(directory.as_fd(), NOTIFY_SOCKET, 0) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(failed("unlinkat(2)", e)),
+        }
+        let made = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(|e| failed("socket(2)", e))?;
+        let name = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), NOTIFY_SOCKET.to_string_lossy());
+        let address = UnixAddr::new(name.as_str()).map_err(|e| failed("bind(2)", e))?;
+        // Its mode comes from the umask: a change afterwards would follow a link.
+        let before = process::umask(0);
+        let bound = bind(made.as_raw_fd(), &address);
+        process::umask(before);
+        bound.map_err(|e| failed("bind(2)", e))?;
+        Ok(Some(made))
+    }
+
+    fn open_notify(&self) -> std::result::Result<OwnedFd, Errno> {
+        let rules = resolve::BENEATH | resolve::NO_SYMLINKS | resolve::NO_XDEV;
+        path::openat2(self.fd.as_fd(), NOTIFY, libc::O_RDONLY | libc::O_DIRECTORY, 0, rules)
+    }
+
     /// True while the container waits for `start`.
     pub fn has_gate(&self) -> bool {
         path::statx(self.fd.as_fd(), &c_name(GATE), libc::AT_SYMLINK_NOFOLLOW).is_ok()
@@ -432,7 +479,7 @@ impl Directory {
             directory.iter().filter_map(|entry| Some(entry.ok()?.file_name().to_owned())).collect();
         for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
             match path::unlinkat(self.fd.as_fd(), name, 0) {
-                Err(Errno::EISDIR) => self.empty_notify(name)?,
+                Err(Errno::EISDIR) if name.as_c_str() == NOTIFY => self.remove_notify()?,
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(e) => return Err(failed("unlinkat(2)", e)),
             }
@@ -440,17 +487,14 @@ impl Directory {
         Ok(())
     }
 
-    /// The one directory that is made in here holds the readiness socket.
-    fn empty_notify(&self, name: &CString) -> Result<()> {
-        let failed = |e| Error::kernel("remove the state of the container", "unlinkat(2)", e);
-        let rules = resolve::BENEATH | resolve::NO_SYMLINKS | resolve::NO_XDEV;
-        let inner = path::openat2(self.fd.as_fd(), name, libc::O_RDONLY | libc::O_DIRECTORY, 0, rules)
-            .map_err(failed)?;
-        match path::unlinkat(inner.as_fd(), c"notify.sock", 0) {
+    fn remove_notify(&self) -> Result<()> {
+        let failed = |call: &'static str, e| Error::kernel("remove the readiness socket", call, e);
+        let inner = self.open_notify().map_err(|e| failed("openat2(2)", e))?;
+        match path::unlinkat(inner.as_fd(), NOTIFY_SOCKET, 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(failed("unlinkat(2)", e)),
         }
-        path::unlinkat(self.fd.as_fd(), name, libc::AT_REMOVEDIR).map_err(failed)
+        path::unlinkat(self.fd.as_fd(), NOTIFY, libc::AT_REMOVEDIR).map_err(|e| failed("unlinkat(2)", e))
     }
 }
 

@@ -47,6 +47,7 @@ mod pause;
 mod peers;
 mod process;
 mod ps;
+mod readiness;
 mod rootfs;
 mod run;
 mod seccomp;
@@ -64,6 +65,7 @@ use harness::Case;
 const SUITES: &[&[Case]] = &[
     create::CASES,
     start::CASES,
+    readiness::CASES,
     state::CASES,
     kill::CASES,
     delete::CASES,

@@ -31,6 +31,7 @@ pub fn main() -> Option<ExitCode> {
             ExitCode::SUCCESS
         }
         ["adopt", program, arguments @ ..] => adopt(program, arguments),
+        ["notify", messages @ ..] => notify(messages),
         other => {
             eprintln!("probe: unknown request {other:?}");
             ExitCode::FAILURE
@@ -46,6 +47,38 @@ fn adopt(program: &str, arguments: &[&str]) -> ExitCode {
     loop {
         std::thread::sleep(std::time::Duration::from_secs(60));
     }
+}
+
+/// Tells each message to NOTIFY_SOCKET as one datagram. `BARRIER=1` waits until everything has been read.
+fn notify(messages: &[&str]) -> ExitCode {
+    for message in messages {
+        if let Err(error) = notify_one(message) {
+            println!("{message}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("told");
+    ExitCode::SUCCESS
+}
+
+fn notify_one(message: &str) -> Result<(), Box<dyn std::error::Error>> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::os::fd::{AsFd, AsRawFd};
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    let address = UnixAddr::new(std::env::var("NOTIFY_SOCKET")?.as_str())?;
+    let (kept, handed) = nix::unistd::pipe()?;
+    let fds = [handed.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let waits = message == "BARRIER=1";
+    let slices = [std::io::IoSlice::new(message.as_bytes())];
+    let control = if waits { &rights[..] } else { &[] };
+    sendmsg(socket.as_raw_fd(), &slices, control, MsgFlags::empty(), Some(&address))?;
+    drop(handed);
+    if waits && poll(&mut [PollFd::new(kept.as_fd(), PollFlags::empty())], PollTimeout::from(5000u16))? == 0 {
+        return Err("nobody has read it".into());
+    }
+    Ok(())
 }
 
 fn report() -> Value {

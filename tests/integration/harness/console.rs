@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -51,24 +51,24 @@ impl ConsoleSocket {
         self.listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let (stream, _) = self.listener.accept().expect("the runtime has connected to the console socket");
         stream.set_read_timeout(Some(patience(Duration::from_secs(10)))).expect("a socket has a timeout");
-        let mut bytes = [0u8; 4096];
-        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 8]);
-        let mut fds = Vec::new();
-        let length;
-        {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            let message =
-                recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
-                    .expect("a message is on the console socket");
-            length = message.bytes;
-            for control in message.cmsgs().expect("the control messages are complete") {
-                if let ControlMessageOwned::ScmRights(received) = control {
-                    fds.extend(received.into_iter().map(sys::own));
-                }
-            }
-        }
-        Received { payload: bytes[..length].to_vec(), fds }
+        receive(stream.as_raw_fd()).expect("a message is on the console socket")
     }
+}
+
+/// Reads one message of a socket, with the descriptors that came along.
+pub fn receive(socket: RawFd) -> nix::Result<Received> {
+    let mut bytes = [0u8; 4096];
+    let mut space = nix::cmsg_space!([RawFd; 8]);
+    let mut fds = Vec::new();
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let message = recvmsg::<()>(socket, &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let length = message.bytes;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            fds.extend(received.into_iter().map(sys::own));
+        }
+    }
+    Ok(Received { payload: bytes[..length].to_vec(), fds })
 }
 
 /// A person at a terminal.

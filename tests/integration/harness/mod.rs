@@ -12,6 +12,7 @@ pub mod mountinfo;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
+pub mod supervisor;
 pub mod sys;
 pub mod systemd;
 pub mod test;
