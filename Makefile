@@ -52,6 +52,7 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
 	$(MAKE) build
 	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
+	$(MAKE) systemd
 
 .PHONY: integration
 integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
@@ -66,7 +67,7 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above; ano
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
 
 .PHONY: test-vm
-test-vm: build ## the tests in a virtual machine, where cgroup2 has every controller; MODES="units root"
+test-vm: build ## the tests in a virtual machine, where cgroup2 has every controller; MODES="units root systemd"
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	tests/env/test-vm.sh $(TEU) $(MODES)
 
@@ -74,6 +75,10 @@ test-vm: build ## the tests in a virtual machine, where cgroup2 has every contro
 test-engines: build ## teu, and runc beside it, under the engines of Debian 12 and sid; QUICK=1 ENGINES="docker podman"
 	for lab in $(if $(findstring hybrid,$(VIEWS)),hybrid:bookworm) v2:sid; do \
 		tests/env/engines.sh $${lab%:*} $${lab#*:} $(TEU) /tests/engines/main.py $(if $(QUICK),--quick) $(ENGINES); done
+
+.PHONY: systemd
+systemd: build ## the systemd cgroup driver against a real systemd, which boots in a container of teu's
+	for view in $(or $(VIEW),$(VIEWS)); do tests/env/systemd.sh $(TEU) $$view; done
 
 .PHONY: bench
 bench: build ## measure teu beside every other runtime found, never a gate; BENCH="--rounds 100"

@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(dirname "$0")
 teu=$1
 shift
-(($#)) || set -- units root
+(($#)) || set -- units root systemd
 
 bin=$(mktemp -d)
 trap 'rm -rf --one-file-system "$bin"' EXIT
@@ -16,6 +16,7 @@ program() { sed -n "s|.*Executable .*$1.* (\(.*\))\$|\1|p" <<<"$built"; }
 cp "$(program src/lib.rs)" "$bin/units"
 cp "$(program tests/integration/main.rs)" "$bin/integration"
 cp "$here"/guest/{suite,apparmor-profile} "$bin/"
+cp "$here/systemd/checks" "$bin/systemd-checks"
 
 export TEU=$teu
 "$here/guest.sh" --limit "${VM_LIMIT:-3600}" --put "$bin" run suite "$@"
