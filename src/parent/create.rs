@@ -24,7 +24,7 @@ use crate::plan::namespaces::flag;
 use crate::resctrl::{Changes, Group, Held, Resctrl};
 use crate::state::{Directory, HookLists, Id, Record, Root};
 use crate::sync::{Failure, FromChild, receive, send_go, send_handle};
-use crate::sys::clone::{Child, Parentage, Side, clone_child, setns};
+use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child, setns};
 use crate::sys::mount::mount_setattr_idmap;
 use crate::sys::process::{self, Limit};
 use crate::sys::{fd, path};
@@ -149,6 +149,7 @@ fn steps<'a>(
         Some(asked) => Some(enter_group(asked, directory, &mut record, undo)?),
         None => None,
     };
+    let watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
     // 3. The child, in its namespaces and in the cgroup.
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
@@ -161,7 +162,10 @@ fn steps<'a>(
     let pid = init.pid;
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
-    record.set_init(init.pid)?;
+    record.set_init(init.pid).map_err(|error| match (&prepared.cgroup, &watch) {
+        (Some(cgroup), Some(watch)) => explain(error, &init, cgroup, watch),
+        _ => error,
+    })?;
     directory.save(&record)?;
     // 4. Into the cgroup whoever is not born there. systemd makes its unit around the process.
     if let Some(manager) = &manager {
@@ -174,29 +178,31 @@ fn steps<'a>(
         prepared.cgroup = Some(cgroup);
     }
     let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
-    let watch = cgroup.watch_oom();
-    if manager.is_none() {
-        cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
-    }
-    if let Some(group) = group {
-        group.add(init.pid).map_err(|error| error.at("/linux/intelRdt"))?;
-    }
-    reset_affinity(init.pid)?;
-    // 5. Id maps, and the mounts that need them.
-    id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
-    map_mounts(plan, prepared, init.pid)?;
-    // 6. What only the host may set.
-    set_oom_score(&plan.limits, init.pid)?;
-    if !plan.net_devices.is_empty() {
-        let namespace = Rc::new(network_namespace(plan, prepared, init.pid)?);
-        net_devices::move_all(&plan.net_devices, &namespace, undo)?;
-    }
+    let watch = watch.unwrap_or_else(|| cgroup.watch_oom());
+    let explained = |error| explain(error, &init, cgroup, &watch);
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
-    talk.go()?;
-    // 7. and 8. What the child asks for on its way, until it is ready.
-    if let Err(error) = talk.until_ready() {
-        return Err(explain(error, &init, cgroup, &watch));
-    }
+    let bring_up = |undo: &mut Undo<'a>| {
+        if manager.is_none() {
+            cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+        }
+        if let Some(group) = group {
+            group.add(init.pid).map_err(|error| error.at("/linux/intelRdt"))?;
+        }
+        reset_affinity(init.pid)?;
+        // 5. Id maps, and the mounts that need them.
+        id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
+        map_mounts(plan, prepared, init.pid)?;
+        // 6. What only the host may set.
+        set_oom_score(&plan.limits, init.pid)?;
+        if !plan.net_devices.is_empty() {
+            let namespace = Rc::new(network_namespace(plan, prepared, init.pid)?);
+            net_devices::move_all(&plan.net_devices, &namespace, undo)?;
+        }
+        talk.go()?;
+        // 7. and 8. What the child asks for on its way, until it is ready.
+        talk.until_ready()
+    };
+    bring_up(undo).map_err(explained)?;
     // 9. Created: written first, so that a killed parent leaves something `delete` can find.
     record.own.creating = false;
     directory.save(&record)?;
@@ -216,7 +222,7 @@ fn steps<'a>(
         match receive(ours.as_fd()) {
             Ok(None) => {}
             Ok(Some((FromChild::Failure(failure), _))) => return Err(failure::error(plan, &failure)),
-            _ => return Err(died()),
+            _ => return Err(explained(died())),
         }
     }
     *kept.borrow_mut() = Some(record);
@@ -539,19 +545,22 @@ pub fn killed_for_memory(cgroup: &Cgroup, watch: &OomWatch) -> Option<Error> {
     Some(Error::new(Kind::Kernel, format!("container init was {text}")).at("/linux/resources/memory/limit"))
 }
 
-/// Evidence beats errno: a process that vanished under a memory limit was killed by it.
+/// Evidence beats errno: a process that vanished under a memory limit was killed by it, whatever failed for that.
 fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &OomWatch) -> Error {
-    if error.doing() != died().doing() {
+    let is_riddle = error.doing() == died().doing();
+    let ended = if is_riddle { init.wait().map(Some) } else { init.try_wait() };
+    if !matches!(ended, Ok(None))
+        && let Some(error) = killed_for_memory(cgroup, watch)
+    {
         return error;
     }
-    let ended = init.wait();
-    if let Some(error) = killed_for_memory(cgroup, watch) {
+    if !is_riddle {
         return error;
     }
     match ended {
-        Ok(crate::sys::clone::Ended::Signaled(signal)) => error.detail(format!("signal {signal}")),
-        Ok(crate::sys::clone::Ended::Exited(status)) => error.detail(format!("exit status {status}")),
-        Err(_) => error,
+        Ok(Some(Ended::Signaled(signal))) => error.detail(format!("signal {signal}")),
+        Ok(Some(Ended::Exited(status))) => error.detail(format!("exit status {status}")),
+        Ok(None) | Err(_) => error,
     }
 }
 

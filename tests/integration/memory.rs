@@ -90,7 +90,7 @@ fn names_the_limit(out: Out, killed: &str, limit: u64, path: &Path) {
 /// The errno of what failed would be a riddle.
 fn init_that_is_killed_during_create_is_explained(t: &Test) {
     t.only_teu("others need more memory and have other words");
-    for limit in [16 << 10, 48 << 10] {
+    for limit in [4 << 10, 16 << 10, 32 << 10] {
         let bundle = limited(t, limit);
         let path = dir(bundle.id());
         names_the_limit(bundle.try_create(), INIT, limit, &path);
@@ -103,7 +103,7 @@ fn init_that_is_killed_during_create_is_explained(t: &Test) {
 fn limit_above_the_container_is_named(t: &Test) {
     t.only_teu("others do not look for it");
     let bundle = limited(t, 1 << 20);
-    let above = Above::new(t, 48 << 10);
+    let above = Above::new(t, 32 << 10);
     let name = above.path.file_name().unwrap().to_str().unwrap();
     let below = format!("/{name}/{}", bundle.id());
     names_the_limit(bundle.set("/linux/cgroupsPath", below).run(), INIT, 1 << 20, &above.path);
@@ -112,12 +112,12 @@ fn limit_above_the_container_is_named(t: &Test) {
 /// One above is not blamed for what it did not do.
 fn limit_of_the_container_is_named_below_one_that_is_not_hit(t: &Test) {
     t.only_teu("others do not look for it");
-    let bundle = limited(t, 48 << 10);
+    let bundle = limited(t, 32 << 10);
     let above = Above::new(t, 4 << 20);
     let name = above.path.file_name().unwrap().to_str().unwrap();
     let path = above.path.join(bundle.id());
     let below = format!("/{name}/{}", bundle.id());
-    names_the_limit(bundle.set("/linux/cgroupsPath", below).run(), INIT, 48 << 10, &path);
+    names_the_limit(bundle.set("/linux/cgroupsPath", below).run(), INIT, 32 << 10, &path);
 }
 
 /// Whoever runs it by hand sees why, and the exit status stays that of the program.
@@ -131,9 +131,10 @@ fn program_that_is_killed_is_explained(t: &Test) {
 
 /// A SIGKILL alone says nothing about memory.
 fn program_that_ends_by_another_signal_is_not_explained(t: &Test) {
-    let bundle = limited(t, 8 << 20).args(["sleep", "1000"]);
+    let bundle = limited(t, 8 << 20).sh("echo up; sleep 1000");
     let running = bundle.spawn();
-    t.until("the container", || t.cmd(["state", bundle.id()]).run().stdout.contains("running"));
+    running.wait_for_stdout("up");
     t.cmd(["kill", bundle.id(), "KILL"]).run().ok();
-    running.wait().exits(137).silent();
+    let out = running.wait().exits(137);
+    assert_eq!(out.stderr, "", "{}", out.report());
 }
