@@ -22,6 +22,7 @@ mod crash;
 mod create;
 mod debian;
 mod delete;
+mod endurance;
 mod engines;
 mod events;
 mod exec;
@@ -101,6 +102,7 @@ const SUITES: &[&[Case]] = &[
     engines::CASES,
     hostile::CASES,
     crash::CASES,
+    endurance::CASES,
     own_binary::CASES,
     debian::CASES,
     broken::CASES,

@@ -9,6 +9,7 @@ pub mod containment;
 pub mod dbus;
 pub mod leaks;
 pub mod mountinfo;
+pub mod pattern;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;

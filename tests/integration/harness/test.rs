@@ -133,11 +133,17 @@ impl Test {
 
     /// Waits until something is true; fails the test when it does not become so.
     #[track_caller]
-    pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+    pub fn until(&self, what: &str, done: impl FnMut() -> bool) {
+        self.until_within(PATIENCE, what, done);
+    }
+
+    /// The same for something that may take longer.
+    #[track_caller]
+    pub fn until_within(&self, limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
         let start = Instant::now();
         let mut pause = Duration::from_millis(1);
         while !done() {
-            assert!(start.elapsed() < patience(PATIENCE), "waited {:?} for: {what}", start.elapsed());
+            assert!(start.elapsed() < patience(limit), "waited {:?} for: {what}", start.elapsed());
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
