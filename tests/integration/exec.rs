@@ -179,7 +179,7 @@ fn exec_without_a_program_is_refused(t: &Test) {
 /// runc: 255 says that the program was not executed, 1 that the command line makes no sense.
 fn wrong_command_line_is_no_failure_of_exec(t: &Test) {
     t.only_teu("other runtimes print more than one line");
-    t.cmd(["exec"]).run().exits(1).fails(&["required argument is missing"]);
+    t.cmd(["exec"]).run().exits(1).fails(&["\"exec\" requires a minimum of 1 argument(s)"]);
     t.cmd(["exec", "--no-such-option", "c1", "true"]).run().exits(1).fails(&["unexpected argument"]);
     t.cmd(["exec", "--preserve-fds", "x", "c1", "true"]).run().exits(1).fails(&["preserve-fds"]);
 }

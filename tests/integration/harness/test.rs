@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Case, Cmd, Peer, leaks, patience, session};
+use super::{Bundle, Case, Cmd, Peer, checklist, leaks, patience, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -180,6 +180,15 @@ pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
     }
     problems.extend(leftovers);
     problems.extend(leaks::remove_tree(&test.dir).err());
+    let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
+    checklist::note(
+        name,
+        match (problems.is_empty(), &skipped) {
+            (false, _) => checklist::End::Failed,
+            (true, Some(_)) => checklist::End::Skipped,
+            (true, None) => checklist::End::Passed,
+        },
+    );
     match (problems.is_empty(), skipped) {
         (false, _) => Err(problems.join("\n").into()),
         (true, Some(reason)) => Ok(Completion::ignored_with(reason)),
