@@ -60,6 +60,10 @@ integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
 	tree=$$(tests/env/debian-rootfs.sh) || echo "no Debian tree could be made: its tests are skipped" >&2; \
 		TEU_DEBIAN=$$tree TEU_VIEW=$(VIEW) cargo test --test integration --locked
 
+.PHONY: checklist
+checklist: ## print what callers rely on (docs/cli.md) with the tests that prove it; RUNTIME and VIEW as above
+	TEU_CHECKLIST=1 $(MAKE) integration
+
 .PHONY: oci-validation
 oci-validation: ## the official validation suite; RUNTIME and VIEW as above; another runtime is measured, not judged
 	@tests/env/apt.sh $(TEST_PACKAGES)

@@ -1,22 +1,35 @@
 //! All verbs and flags, spelled as runc spells them.
 //!
-//! The command line is first brought into the form that the parser takes: Go programs accept `-bundle` for
-//! `--bundle`, `--flag=true` for a switch, and the last of repeated options, and engines use all three.
+//! `normal` brings the command line into the form of the parser, `parse` takes it apart.
 #![forbid(unsafe_code)]
 
 pub mod limits;
 pub mod migrate;
+mod normal;
+mod parse;
 pub mod units;
 pub mod watch;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::log::Format;
 use crate::plan::cgroup::Driver;
+pub use normal::{before_the_verb, go_bool, normalize};
+pub use parse::{Stopped, parse};
+
+/// A path; an empty one is none, as in Go programs.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// The value of an option that takes a path, when there is one.
+pub fn given(path: &Option<PathBuf>) -> Option<&Path> {
+    path.as_deref().filter(|path| !path.as_os_str().is_empty())
+}
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -25,7 +38,7 @@ use crate::plan::cgroup::Driver;
     about = "run containers from OCI bundles",
     disable_version_flag = true,
     args_override_self = true,
-    help_template = "NAME:\n   {name} - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}"
+    help_template = parse::HELP
 )]
 pub struct CommandLine {
     /// Options of all verbs.
@@ -40,10 +53,10 @@ pub struct CommandLine {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Directory for the state of containers
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     pub root: Option<PathBuf>,
     /// Log file, appended to; standard error by default
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub log: Option<PathBuf>,
     /// Form of the log: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -64,7 +77,7 @@ pub struct Global {
     #[arg(long, value_name = "BOOL", default_value = "auto")]
     pub rootless: String,
     /// Ignored; kept for callers that pass it
-    #[arg(long, value_name = "PATH", hide = true)]
+    #[arg(long, value_name = "PATH", hide = true, value_parser = path())]
     pub criu: Option<PathBuf>,
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long)]
@@ -149,16 +162,16 @@ pub enum Verb {
 #[command(args_override_self = true)]
 pub struct Create {
     /// The bundle, a directory with a config.json
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = path())]
     pub bundle: Option<PathBuf>,
     /// Socket that gets the terminal
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub console_socket: Option<PathBuf>,
     /// Socket that gets the pidfd of the init process
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub pidfd_socket: Option<PathBuf>,
     /// File that gets the pid of the init process
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub pid_file: Option<PathBuf>,
     /// Change the root without pivot_root, for initial ramdisks
     #[arg(long)]
@@ -197,7 +210,7 @@ pub struct Run {
 #[command(args_override_self = true)]
 pub struct Exec {
     /// File with the process object; other options about the process are ignored then
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = path())]
     pub process: Option<PathBuf>,
     /// Working directory in the container
     #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
@@ -218,13 +231,13 @@ pub struct Exec {
     #[arg(short, long)]
     pub detach: bool,
     /// File that gets the pid of the process once its program runs
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub pid_file: Option<PathBuf>,
     /// Socket that gets the terminal
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub console_socket: Option<PathBuf>,
     /// Socket that gets the pidfd of the process
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub pidfd_socket: Option<PathBuf>,
     /// SELinux label
     #[arg(long, value_name = "LABEL")]
@@ -310,7 +323,7 @@ pub struct List {
 #[command(args_override_self = true)]
 pub struct Plan {
     /// The bundle
-    #[arg(short, long = "bundle", value_name = "DIR")]
+    #[arg(short, long = "bundle", value_name = "DIR", value_parser = path())]
     pub option: Option<PathBuf>,
     /// The bundle
     #[arg(value_name = "BUNDLE")]
@@ -322,270 +335,9 @@ pub struct Plan {
 #[command(args_override_self = true)]
 pub struct Spec {
     /// Where to write config.json
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = path())]
     pub bundle: Option<PathBuf>,
     /// For an unprivileged user
     #[arg(long)]
     pub rootless: bool,
-}
-
-/// Long options that take a value.
-const VALUED: [&str; 22] = [
-    "root",
-    "log",
-    "log-format",
-    "log-level",
-    "cgroup-manager",
-    "rootless",
-    "criu",
-    "bundle",
-    "console-socket",
-    "pidfd-socket",
-    "pid-file",
-    "preserve-fds",
-    "format",
-    "process",
-    "cwd",
-    "env",
-    "user",
-    "additional-gids",
-    "process-label",
-    "apparmor",
-    "cap",
-    "cgroup",
-];
-
-/// Long options that are switches.
-const SWITCHES: [&str; 15] = [
-    "debug",
-    "systemd-cgroup",
-    "version",
-    "help",
-    "no-pivot",
-    "no-new-keyring",
-    "no-subreaper",
-    "detach",
-    "keep",
-    "all",
-    "force",
-    "quiet",
-    "tty",
-    "no-new-privs",
-    "ignore-paused",
-];
-
-/// Brings the arguments into the form of the parser; the first one is the program and stays.
-pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut out = Vec::new();
-    let mut arguments = arguments.peekable();
-    out.extend(arguments.next());
-    let mut verb: Option<OsString> = None;
-    while let Some(argument) = arguments.next() {
-        let Some(text) = argument.to_str() else {
-            out.push(argument);
-            continue;
-        };
-        let stripped = text.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-");
-        let Some(option) = stripped else {
-            // The words after the id belong to `kill`'s signal, the ps of the host and the program of `exec`.
-            let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
-            let takes_the_rest = is("ps") || is("exec");
-            let ends = is("kill") && text != "--" || takes_the_rest;
-            if takes_the_rest && text != "--" {
-                out.push("--".into());
-            }
-            verb.get_or_insert_with(|| argument.clone());
-            out.push(argument);
-            if ends {
-                out.extend(arguments);
-                return out;
-            }
-            continue;
-        };
-        let (name, value) = match option.trim_start_matches('-').split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (option.trim_start_matches('-'), None),
-        };
-        if is_listed(&[&SWITCHES, watch::SWITCHES, migrate::SWITCHES], name) {
-            match value.and_then(go_bool) {
-                Some(false) => {}
-                Some(true) => out.push(format!("--{name}").into()),
-                None if value.is_none() => out.push(format!("--{name}").into()),
-                None => out.push(argument),
-            }
-        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED], name) {
-            match value {
-                Some(value) => out.push(format!("--{name}={value}").into()),
-                None => {
-                    out.push(format!("--{name}").into());
-                    out.extend(arguments.next());
-                }
-            }
-        } else {
-            let short = |verb_of: &str, options: &[&str]| {
-                verb.as_deref().is_some_and(|v| v == verb_of) && options.contains(&name)
-            };
-            // Go also takes a value after `=` for a short switch.
-            if let (true, Some(value)) = (short("exec", &["t", "d"]), value.and_then(go_bool)) {
-                if value {
-                    out.push(format!("-{name}").into());
-                }
-                continue;
-            }
-            // A short option with a value of its own.
-            let takes_next = matches!(text, "-b")
-                || value.is_none() && short("list", &["f"])
-                || value.is_none() && short("ps", &["f"])
-                || value.is_none() && short("update", &["r"])
-                || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);
-            out.push(argument);
-            if takes_next {
-                out.extend(arguments.next());
-            }
-        }
-    }
-    out
-}
-
-fn is_listed(lists: &[&[&str]], name: &str) -> bool {
-    lists.iter().any(|list| list.contains(&name))
-}
-
-/// Go's idea of a boolean.
-pub fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// How parsing ended without a command line.
-#[derive(Debug)]
-pub enum Stopped {
-    /// Help was asked for: the text for standard output.
-    Help(String),
-    /// The command line is wrong.
-    Wrong(Error),
-}
-
-/// Parses normalized arguments.
-pub fn parse(arguments: Vec<OsString>) -> std::result::Result<CommandLine, Stopped> {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    CommandLine::try_parse_from(arguments).map_err(|error| {
-        let named = |kind| match error.get(kind) {
-            Some(ContextValue::String(text)) => text.clone(),
-            Some(ContextValue::Strings(texts)) => texts.join(", "),
-            _ => String::new(),
-        };
-        let argument = named(ContextKind::InvalidArg);
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Stopped::Help(error.to_string())
-            }
-            // The wording that podman searches for.
-            ErrorKind::InvalidValue if named(ContextKind::InvalidValue).is_empty() => {
-                Stopped::Wrong(Error::usage(format!("flag needs an argument: {argument}")))
-            }
-            ErrorKind::MissingRequiredArgument => {
-                Stopped::Wrong(Error::usage(format!("required argument is missing: {argument}")))
-            }
-            ErrorKind::UnknownArgument => {
-                Stopped::Wrong(Error::usage(format!("unexpected argument: {argument}")))
-            }
-            ErrorKind::InvalidSubcommand => Stopped::Wrong(Error::usage(format!(
-                "no such command: {}",
-                named(ContextKind::InvalidSubcommand)
-            ))),
-            _ => {
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-                Stopped::Wrong(Error::usage(first.to_owned()))
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        let arguments = line.split(' ').map(OsString::from);
-        normalize(arguments).into_iter().map(|a| a.into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn go_spellings_become_ours() {
-        assert_eq!(
-            words("teu -root /x create -bundle /b c1").join(" "),
-            "teu --root /x create --bundle /b c1"
-        );
-        assert_eq!(words("teu --debug=true --systemd-cgroup=false list").join(" "), "teu --debug list");
-        assert_eq!(words("teu run -no-subreaper c1").join(" "), "teu run --no-subreaper c1");
-    }
-
-    #[test]
-    fn what_follows_the_id_of_kill_is_left_alone() {
-        assert_eq!(words("teu kill --all=1 c1 -all").join(" "), "teu kill --all c1 -all");
-    }
-
-    #[test]
-    fn what_follows_the_id_of_ps_is_for_the_ps_of_the_host() {
-        assert_eq!(words("teu ps -format json c1").join(" "), "teu ps --format json -- c1");
-        let line = parse(words("teu ps -f table c1 -e --format x").into_iter().map(Into::into).collect());
-        let Some(Verb::Ps(ps)) = line.unwrap().verb else { panic!("another verb") };
-        assert_eq!((ps.format.as_str(), ps.id.as_str()), ("table", "c1"));
-        assert_eq!(ps.options, ["-e", "--format", "x"]);
-    }
-
-    #[test]
-    fn values_of_update_may_be_negative_or_a_dash() {
-        let update = |text: &str| {
-            let line = parse(words(text).into_iter().map(Into::into).collect()).unwrap();
-            let Some(Verb::Update(update)) = line.verb else { panic!("another verb") };
-            *update
-        };
-        let args = update("teu update --cpu-quota -1 -memory -1 --pids-limit=-1 c1");
-        assert_eq!(
-            (args.cpu_quota, args.memory.as_deref(), args.pids_limit),
-            (Some(-1), Some("-1"), Some(-1))
-        );
-        for text in ["teu update -r - c1", "teu update --resources=- c1", "teu update c1 --resources -"] {
-            let args = update(text);
-            assert_eq!((args.resources, args.id.as_str()), (Some(PathBuf::from("-")), "c1"), "{text}");
-        }
-    }
-
-    #[test]
-    fn options_of_unsupported_verbs_are_understood() {
-        for text in [
-            "teu restore --image-path /i --work-path /w --detach --pid-file /p -no-subreaper --bundle /b c1",
-            "teu checkpoint --image-path /i --status-fd -1 --empty-ns a --empty-ns b --tcp-close --help",
-        ] {
-            let line = parse(words(text).into_iter().map(Into::into).collect());
-            assert!(matches!(line.unwrap().verb, Some(Verb::Restore(_) | Verb::Checkpoint(_))), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_last_of_repeated_options_wins() {
-        let line = parse(
-            words("teu --root /a --root /b --debug --debug state c1").into_iter().map(Into::into).collect(),
-        );
-        assert_eq!(line.unwrap().global.root, Some(PathBuf::from("/b")));
-    }
-
-    #[test]
-    fn a_missing_value_is_told_in_the_words_that_podman_searches() {
-        let stopped = parse(vec!["teu".into(), "list".into(), "--format".into()]).unwrap_err();
-        let Stopped::Wrong(error) = stopped else { panic!("help instead of an error") };
-        assert!(error.to_string().starts_with("flag needs an argument"), "{error}");
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        use clap::CommandFactory;
-        CommandLine::command().debug_assert();
-    }
 }

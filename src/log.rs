@@ -88,18 +88,21 @@ pub fn debug(text: impl FnOnce() -> String) {
 
 /// Says on standard error, and in the log, what the caller would not guess from the exit status of the container.
 pub fn tell(text: &str) {
-    error(text);
-    // Nobody may be reading any more.
-    let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+    if !error(text) {
+        // Nobody may be reading any more.
+        let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+    }
 }
 
-/// Writes the error that ends the command. False when the sink is standard error, which `main` prints to anyway.
+/// Writes the error that ends the command. True when it is on standard error with that, which then needs no other
+/// text: a record in JSON, for whoever reads records there.
 pub fn error(text: &str) -> bool {
-    let to_file = LOG.with_borrow(|log| log.settings.file.is_some());
-    if to_file {
+    let (to_file, is_json) =
+        LOG.with_borrow(|log| (log.settings.file.is_some(), log.settings.format == Format::Json));
+    if to_file || is_json {
         write("error", text);
     }
-    to_file
+    !to_file && is_json
 }
 
 fn write(level: &str, text: &str) {

@@ -55,7 +55,8 @@ fn guard(arguments: &[OsString]) -> Result<()> {
 fn run(line: CommandLine) -> i32 {
     let global = &line.global;
     let opened = global.log_format().and_then(|format| {
-        log::open(Settings { file: global.log.clone(), format, debug: global.debug_level() })
+        let file = cli::given(&global.log).map(Into::into);
+        log::open(Settings { file, format, debug: global.debug_level() })
     });
     if let Err(error) = opened {
         fail("", error, 1);
@@ -84,25 +85,26 @@ fn fail(context: &str, error: Error, status: i32) -> ! {
         // The id is as the caller wrote it.
         context => format!("teu: {}: {error}", one_line(context)),
     };
-    log::error(&text);
-    // Nobody may be reading any more; the exit status still tells.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    if !log::error(&text) {
+        // Nobody may be reading any more; the exit status still tells.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
     exit(status)
 }
 
-/// Finds `--log` and `--log-format` without a parser.
+/// Finds `--log` and `--log-format` without a parser. What follows the verb may be for somebody else.
 fn open_log_of(arguments: &[OsString]) {
-    let words: Vec<String> = cli::normalize(arguments.iter().cloned())
-        .into_iter()
-        .filter_map(|argument| argument.into_string().ok())
-        .collect();
+    let normal = cli::normalize(arguments.iter().cloned());
+    let words: Vec<&str> =
+        cli::before_the_verb(&normal).iter().filter_map(|argument| argument.to_str()).collect();
     let value = |name: &str| {
         words.iter().enumerate().rev().find_map(|(index, word)| match word.strip_prefix(name) {
-            Some("") => words.get(index + 1).cloned(),
-            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            Some("") => words.get(index + 1).copied(),
+            Some(rest) => rest.strip_prefix('='),
             None => None,
         })
     };
-    let format = if value("--log-format").as_deref() == Some("json") { Format::Json } else { Format::Text };
-    let _ = log::open(Settings { file: value("--log").map(Into::into), format, debug: false });
+    let format = if value("--log-format") == Some("json") { Format::Json } else { Format::Text };
+    let file = value("--log").filter(|path| !path.is_empty()).map(Into::into);
+    let _ = log::open(Settings { file, format, debug: false });
 }

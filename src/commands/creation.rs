@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::{make_root, setup};
-use crate::cli::{Create, Global};
+use crate::cli::{Create, Global, given};
 use crate::error::Result;
 use crate::parent::create::Options;
 use crate::parent::prepare::{self, Passed, Prepared};
@@ -34,13 +34,13 @@ impl<'a> Creation<'a> {
         let passed = Passed::take(args.preserve_fds.saturating_add(listen_fds))?;
         let root = make_root(global)?;
         root.refuse_taken(&id)?;
-        let bundle = setup::bundle(args.bundle.as_deref())?;
+        let bundle = setup::bundle(given(&args.bundle))?;
         let request = Request {
             id: args.id.clone(),
             bundle: bundle.clone(),
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
-            console_socket: args.console_socket.is_some(),
+            console_socket: given(&args.console_socket).is_some(),
             detached,
             preserve_fds: args.preserve_fds,
             listen_fds,
@@ -56,8 +56,8 @@ impl<'a> Creation<'a> {
             passed,
             setup,
             rootless,
-            pid_file: setup::absolute(args.pid_file.as_deref())?,
-            pidfd_socket: setup::absolute(args.pidfd_socket.as_deref())?,
+            pid_file: setup::absolute(given(&args.pid_file))?,
+            pidfd_socket: setup::absolute(given(&args.pidfd_socket))?,
         })
     }
 
@@ -70,7 +70,7 @@ impl<'a> Creation<'a> {
     pub fn prepare(&self) -> Result<(Prepared, Option<OwnedFd>)> {
         let plan = &self.setup.plan;
         let inputs = prepare::Inputs {
-            console_socket: setup::absolute(self.args.console_socket.as_deref())?,
+            console_socket: setup::absolute(given(&self.args.console_socket))?,
             passed: self.passed.clone(),
             filter: setup::filter(&plan.security, &plan.identity, &self.root)?,
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{open_root, setup};
 use crate::cgroup::Layout;
-use crate::cli::{Exec, Global};
+use crate::cli::{Exec, Global, given};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -31,7 +31,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     let request = ExecRequest {
         id: id.as_str(),
         no_new_keyring: container.record.config.no_new_keyring,
-        console_socket: args.console_socket.is_some(),
+        console_socket: given(&args.console_socket).is_some(),
         detached: args.detach,
         listen_fds,
         source: source(args)?,
@@ -49,10 +49,10 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
             rootless: host.is_rootless(),
             filter: filter.as_ref().map(Filter::of),
             passed,
-            console_socket: setup::absolute(args.console_socket.as_deref())?,
+            console_socket: setup::absolute(given(&args.console_socket))?,
             sub_cgroups: &args.cgroup,
-            pid_file: setup::absolute(args.pid_file.as_deref())?,
-            pidfd_socket: setup::absolute(args.pidfd_socket.as_deref())?,
+            pid_file: setup::absolute(given(&args.pid_file))?,
+            pidfd_socket: setup::absolute(given(&args.pidfd_socket))?,
             signals: signals.as_ref(),
         },
     )?;
@@ -76,7 +76,7 @@ fn refuse_by_status(container: &Container, ignore_paused: bool) -> Result<()> {
 }
 
 fn source(args: &Exec) -> Result<Source> {
-    if let Some(path) = args.process.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+    if let Some(path) = given(&args.process) {
         let (process, extras, _) = config::load_process(&read(path)?)?;
         return Ok(Source::File { process: Box::new(process), extras });
     }

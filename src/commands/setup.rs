@@ -42,7 +42,7 @@ pub fn setup(global: &Global, bundle: &Path, mut request: Request) -> Result<Set
 
 /// The bundle as an absolute path without links. The working directory by default.
 pub fn bundle(path: Option<&Path>) -> Result<PathBuf> {
-    let path = path.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = path.unwrap_or(Path::new("."));
     std::fs::canonicalize(path).map_err(|e| {
         Error::io(format!("open the bundle {}", path.display()), "openat2(2)", &e)
             .hint("a bundle is a directory with a config.json; --bundle names it")

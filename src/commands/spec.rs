@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::Spec;
+use crate::cli::{Spec, given};
 use crate::error::{Error, Kind, Result};
 use crate::sys::identity;
 
@@ -15,7 +15,7 @@ const DEFAULT: &str = include_str!("spec.json");
 
 /// Writes config.json into the bundle. An existing one is not touched.
 pub fn spec(args: &Spec) -> Result<i32> {
-    let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join("config.json");
+    let path = given(&args.bundle).unwrap_or(Path::new(".")).join("config.json");
     let text = if args.rootless { rootless()? } else { DEFAULT.to_owned() };
     let failed =
         |call: &'static str, e: &std::io::Error| Error::io(format!("write {}", path.display()), call, e);

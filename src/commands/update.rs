@@ -11,7 +11,7 @@ use super::pause::not_running;
 use super::{locked, open_root};
 use crate::cgroup::{Layout, systemd};
 use crate::cli::limits::Update;
-use crate::cli::{Global, units};
+use crate::cli::{Global, given, units};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::cgroup::update::{plan_update, read_change};
@@ -113,7 +113,7 @@ fn asked(args: &Update) -> Result<Value> {
     for (option, _) in kernel.iter().filter(|(_, value)| value.is_some()) {
         crate::log::warn(&format!("kernel memory has no limit of its own any more, {option} is ignored"));
     }
-    match args.resources.as_deref() {
+    match given(&args.resources) {
         None => flags(args),
         Some(path) if path == Path::new("-") => {
             config::first_value(std::io::stdin().lock(), "standard input")

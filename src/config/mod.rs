@@ -116,7 +116,7 @@ pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result
 ///
 /// Errors carry pointers into that file.
 pub fn load_process(bytes: &[u8]) -> Result<(oci_spec::runtime::Process, process::Extras, Vec<Warning>)> {
-    let mut document = strict::parse(bytes)?;
+    let mut document = strict::parse_named(bytes, "the process file")?;
     let mut warnings = Vec::new();
     properties::warn_of_misspelled(&document, &mut warnings);
     let extras = repair::process(&mut document, "", &mut warnings)?;

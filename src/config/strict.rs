@@ -16,8 +16,13 @@ use crate::error::{Error, Result};
 /// The longest list or object that is accepted, in elements.
 const MOST_ELEMENTS: usize = 65_536;
 
-/// Parses a document whose top is an object.
+/// Parses `config.json`, whose top is an object.
 pub fn parse(bytes: &[u8]) -> Result<Value> {
+    parse_named(bytes, "config.json")
+}
+
+/// Parses a document whose top is an object. `what` names it in errors.
+pub fn parse_named(bytes: &[u8], what: &str) -> Result<Value> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
@@ -25,15 +30,12 @@ pub fn parse(bytes: &[u8]) -> Result<Value> {
     let value = match parsed {
         Ok(Strict(value)) => value,
         Err(error) => {
-            return Err(Error::config(
-                pointer("", &track.path()),
-                format!("config.json is not valid: {error}"),
-            ));
+            return Err(Error::config(pointer("", &track.path()), format!("{what} is not valid: {error}")));
         }
     };
-    json.end().map_err(|e| Error::config("", format!("config.json is not valid: {e}")))?;
+    json.end().map_err(|e| Error::config("", format!("{what} is not valid: {e}")))?;
     if !value.is_object() {
-        return Err(Error::config("", "config.json is not valid: the top must be an object"));
+        return Err(Error::config("", format!("{what} is not valid: the top must be an object")));
     }
     Ok(value)
 }

@@ -158,12 +158,17 @@ fn place_in_process(process: &Process, security: &Security, phase: Phase) -> (St
             let (_, at) = below("cwd");
             (format!("chdir to cwd (\"{}\")", process.cwd.to_string_lossy()), at)
         }
+        // podman tells these failures by the path, and only between back-ticks.
         Phase::Labels => match &security.apparmor {
             Some(profile) => {
                 let (_, at) = below("apparmorProfile");
-                (format!("set the AppArmor profile \"{}\"", profile.to_string_lossy()), at)
+                let profile = profile.to_string_lossy();
+                (format!("set the AppArmor profile \"{profile}\" through `/proc/thread-self/attr/exec`"), at)
             }
-            None => below("selinuxLabel"),
+            None => {
+                let (what, at) = below("selinuxLabel");
+                (format!("{what} through `/proc/thread-self/attr/exec`"), at)
+            }
         },
         Phase::Identity => below("user"),
         Phase::Scheduling => below("scheduler"),

@@ -1,6 +1,5 @@
 //! `run` in the foreground: signals go to the container, terminal bytes go both ways, the exit status comes back.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -45,8 +44,8 @@ impl Drop for RawTerminal {
 pub struct Relay {
     master: OwnedFd,
     outer: Option<RawTerminal>,
-    to_container: VecDeque<u8>,
-    to_caller: VecDeque<u8>,
+    to_container: Buffer,
+    to_caller: Buffer,
     input_open: bool,
     master_open: bool,
 }
@@ -68,8 +67,8 @@ impl Relay {
         let relay = Relay {
             master,
             outer,
-            to_container: VecDeque::new(),
-            to_caller: VecDeque::new(),
+            to_container: Buffer::new(),
+            to_caller: Buffer::new(),
             input_open: true,
             master_open: true,
         };
@@ -89,7 +88,7 @@ impl Relay {
     fn interests(&self) -> Vec<(Interest, PollFd<'_>)> {
         let mut list = Vec::with_capacity(3);
         let mut of_master = PollFlags::empty();
-        if self.to_caller.len() < MOST {
+        if !self.to_caller.is_full() {
             of_master |= PollFlags::POLLIN;
         }
         if !self.to_container.is_empty() {
@@ -98,7 +97,7 @@ impl Relay {
         if self.master_open && !of_master.is_empty() {
             list.push((Interest::Master, PollFd::new(self.master.as_fd(), of_master)));
         }
-        if self.input_open && self.master_open && self.to_container.len() < MOST {
+        if self.input_open && self.master_open && !self.to_container.is_full() {
             list.push((Interest::Input, PollFd::new(fd::stdio(0), PollFlags::POLLIN)));
         }
         if !self.to_caller.is_empty() {
@@ -110,16 +109,16 @@ impl Relay {
     fn serve(&mut self, interest: Interest) {
         match interest {
             Interest::Master => {
-                if let Err(errno) = pour(&mut self.to_container, self.master.as_fd())
+                if let Err(errno) = self.to_container.pour(self.master.as_fd())
                     && errno != Errno::EAGAIN
                 {
                     self.to_container.clear();
                 }
-                self.master_open = fill(self.master.as_fd(), &mut self.to_caller);
+                self.master_open = self.to_caller.fill(self.master.as_fd());
             }
-            Interest::Input => self.input_open = fill_once(fd::stdio(0), &mut self.to_container),
+            Interest::Input => self.input_open = self.to_container.fill_once(fd::stdio(0)),
             Interest::Output => {
-                if let Err(errno) = pour_once(&mut self.to_caller, fd::stdio(1))
+                if let Err(errno) = self.to_caller.pour_once(fd::stdio(1))
                     && errno != Errno::EAGAIN
                 {
                     // Nobody reads any more; the container must not be blocked by that.
@@ -136,14 +135,13 @@ impl Relay {
         let mut passed = 0;
         while passed < MOST_AFTER_THE_END {
             if self.master_open {
-                self.master_open = fill(self.master.as_fd(), &mut self.to_caller);
+                self.master_open = self.to_caller.fill(self.master.as_fd());
             }
             if self.to_caller.is_empty() {
                 return;
             }
-            let before = self.to_caller.len();
-            match pour_once(&mut self.to_caller, fd::stdio(1)) {
-                Ok(()) => passed += before - self.to_caller.len(),
+            match self.to_caller.pour_once(fd::stdio(1)) {
+                Ok(length) => passed += length,
                 Err(Errno::EAGAIN) => {
                     let mut waiting = [
                         PollFd::new(fd::stdio(1), PollFlags::POLLOUT),
@@ -169,49 +167,82 @@ enum Interest {
     Output,
 }
 
-/// Reads until there is nothing or the buffer is full. False at the end: EIO is how a terminal says it.
-fn fill(from: BorrowedFd, buffer: &mut VecDeque<u8>) -> bool {
-    while buffer.len() < MOST {
-        let before = buffer.len();
-        if !fill_once(from, buffer) {
-            return false;
-        }
-        if buffer.len() == before {
-            return true;
-        }
-    }
-    true
+/// Bytes on their way in one direction.
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
 }
 
-fn fill_once(from: BorrowedFd, buffer: &mut VecDeque<u8>) -> bool {
-    let mut bytes = [0u8; 16 * 1024];
-    match fd::read(from, &mut bytes) {
-        Ok(0) => false,
-        Ok(length) => {
-            buffer.extend(&bytes[..length]);
-            true
-        }
-        Err(Errno::EAGAIN) => true,
-        Err(_) => false,
+impl Buffer {
+    fn new() -> Buffer {
+        Buffer { bytes: vec![0; MOST].into_boxed_slice(), start: 0, end: 0 }
     }
-}
 
-fn pour(buffer: &mut VecDeque<u8>, to: BorrowedFd) -> std::result::Result<(), Errno> {
-    while !buffer.is_empty() {
-        pour_once(buffer, to)?;
+    fn is_empty(&self) -> bool {
+        self.start == self.end
     }
-    Ok(())
-}
 
-fn pour_once(buffer: &mut VecDeque<u8>, to: BorrowedFd) -> std::result::Result<(), Errno> {
-    let (first, _) = buffer.as_slices();
-    match nix::unistd::write(to, first) {
-        Ok(length) => {
-            buffer.drain(..length);
-            Ok(())
+    fn is_full(&self) -> bool {
+        self.start == 0 && self.end == MOST
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Reads once. False at the end: EIO is how a terminal says it.
+    fn fill_once(&mut self, from: BorrowedFd) -> bool {
+        if self.end == MOST {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
         }
-        Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno),
+        match fd::read(from, &mut self.bytes[self.end..]) {
+            Ok(0) => false,
+            Ok(length) => {
+                self.end += length;
+                true
+            }
+            Err(Errno::EAGAIN) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Reads until there is nothing or the buffer is full. False at the end.
+    fn fill(&mut self, from: BorrowedFd) -> bool {
+        while !self.is_full() {
+            let before = self.end - self.start;
+            if !self.fill_once(from) {
+                return false;
+            }
+            if self.end - self.start == before {
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Writes once. Returns how much.
+    fn pour_once(&mut self, to: BorrowedFd) -> std::result::Result<usize, Errno> {
+        match nix::unistd::write(to, &self.bytes[self.start..self.end]) {
+            Ok(length) => {
+                self.start += length;
+                if self.is_empty() {
+                    self.clear();
+                }
+                Ok(length)
+            }
+            Err(Errno::EINTR) => Ok(0),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Writes everything.
+    fn pour(&mut self, to: BorrowedFd) -> std::result::Result<(), Errno> {
+        while !self.is_empty() {
+            self.pour_once(to)?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,8 @@ cases![
     nested_cgroups_of_the_container_are_removed,
     parent_of_the_cgroup_is_left,
     empty_cgroup_that_is_there_is_used,
+    frozen_cgroup_is_refused,
+    init_without_memory_is_told_from_other_ends,
     unified_is_refused_on_version_1,
     device_program_is_attached_on_version_2,
     cgroup_path_cannot_leave_the_hierarchy,
@@ -34,6 +36,35 @@ fn file(t: &Test, c: &Container, controller: &str, v1: &str, v2: &str) -> String
 
 fn all(id: &str) -> Vec<PathBuf> {
     cgroup::find(id)
+}
+
+/// runc: nobody would ever know why the container hangs.
+fn frozen_cgroup_is_refused(t: &Test) {
+    t.skip_for("crun", "hangs");
+    let bundle = t.bundle();
+    let hierarchy = cgroup::hierarchy("freezer").filter(|_| t.view() != View::V2);
+    let (point, file, frozen, thawed) = match &hierarchy {
+        Some(hierarchy) => (hierarchy.point.clone(), "freezer.state", "FROZEN", "THAWED"),
+        None => (PathBuf::from("/sys/fs/cgroup"), "cgroup.freeze", "1", "0"),
+    };
+    let dir = point.join(bundle.id());
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(file), frozen).unwrap();
+    let out = bundle.try_create();
+    fs::write(dir.join(file), thawed).unwrap();
+    fs::remove_dir(&dir).unwrap();
+    out.fails(&["container's cgroup unexpectedly frozen"]);
+}
+
+/// runc; people and kubelet look for the word.
+fn init_without_memory_is_told_from_other_ends(t: &Test) {
+    t.skip_for("crun", "has words of its own");
+    t.skip_for("runc", "needs more memory for itself, and says that");
+    if cgroup::hierarchy("memory").is_none() {
+        t.skip("no hierarchy here has the memory controller");
+    }
+    let bundle = t.bundle().set("/linux/resources/memory", json!({ "limit": 4096, "swap": 4096 }));
+    bundle.try_create().fails(&["OOM-killed"]);
 }
 
 /// config-linux.md#cgroups-path.

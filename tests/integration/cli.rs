@@ -11,6 +11,14 @@ cases![
     version_has_the_word_version_in_its_first_line_alone,
     help_is_printed_on_stdout_with_success,
     every_verb_has_help,
+    help_of_a_verb_begins_with_its_name,
+    wrong_number_of_arguments_is_told_in_the_words_of_runc,
+    last_value_of_a_switch_wins,
+    empty_path_is_no_path,
+    root_directory_of_the_host_holds_no_state,
+    json_record_is_on_stderr_when_no_file_is_named,
+    log_option_of_the_program_is_not_ours,
+    rootless_takes_the_booleans_of_go,
     unknown_verb_is_refused,
     unknown_option_is_refused,
     missing_id_is_refused,
@@ -34,6 +42,8 @@ cases![
     spec_does_not_overwrite,
     spec_writes_into_the_bundle,
     spec_for_rootless_has_a_user_namespace,
+    spec_for_rootless_writes_a_config_that_runs,
+    spec_is_indented_with_tabs_and_has_the_mode_of_a_new_file,
     features_is_a_complete_document,
     features_names_the_options_that_engines_look_for,
     features_needs_neither_root_directory_nor_options,
@@ -89,6 +99,125 @@ fn every_verb_has_help(t: &Test) {
         let out = bare(t, &[verb, "--help"]).ok();
         assert!(out.stdout.contains(verb), "{}", out.report());
     }
+}
+
+/// Scripts look for the name in the first line.
+fn help_of_a_verb_begins_with_its_name(t: &Test) {
+    t.skip_for("crun", "has a form of its own");
+    for arguments in
+        [&["-h"][..], &["create", "--help"], &["exec", "-h"], &["ps", "--help"], &["update", "-h"]]
+    {
+        let out = bare(t, arguments).ok();
+        let name = if arguments.len() == 1 { String::new() } else { format!(" {}", arguments[0]) };
+        assert!(out.lines()[0].starts_with("NAME:"), "{}", out.report());
+        assert!(out.lines()[1].contains(&format!("{}{name} - ", t.runtime().name)), "{}", out.report());
+    }
+}
+
+/// runc.
+fn wrong_number_of_arguments_is_told_in_the_words_of_runc(t: &Test) {
+    t.skip_for("crun", "has words of its own");
+    for (arguments, words) in [
+        (&["create"][..], "\"create\" requires exactly 1 argument(s)"),
+        (&["start", "a", "b"], "\"start\" requires exactly 1 argument(s)"),
+        (&["state"], "\"state\" requires exactly 1 argument(s)"),
+        (&["kill", "a", "9", "b"], "\"kill\" requires a maximum of 2 argument(s)"),
+        (&["exec"], "\"exec\" requires a minimum of 1 argument(s)"),
+        (&["list", "a"], "\"list\" requires exactly 0 argument(s)"),
+    ] {
+        if t.is("runc") && arguments[0] == "list" {
+            continue; // takes anything
+        }
+        let out = bare(t, arguments).exits(1);
+        assert!(out.message().replace('\\', "").contains(words), "{}", out.report());
+    }
+}
+
+/// Go programs take `--flag=false` after `--flag` for no flag.
+fn last_value_of_a_switch_wins(t: &Test) {
+    t.skip_for("crun", "knows GNU options alone");
+    let bundle = t.bundle().sh("exit 7");
+    bundle.call("run", &["--detach", "--detach=false"]).run().exits(7);
+    let c = t.bundle().idle();
+    c.exec_sh(&["-d=true", "-d=false"], "exit 7").exits(7);
+}
+
+/// Scripts pass `--pid-file "$FILE"` whether they want one or not.
+fn empty_path_is_no_path(t: &Test) {
+    t.skip_for("crun", "takes an empty path for a file");
+    let empty = ["--log=", "run", "--pid-file", "", "--console-socket="];
+    let bundle = t.bundle().sh("echo fine");
+    bundle.write();
+    let out = t.cmd(empty).without_log().arg(bundle.id()).in_dir(bundle.dir()).run().ok();
+    assert_eq!(out.stdout, "fine\n");
+    let c = t.bundle().idle();
+    let out = c.exec(&["--process", "", "--pid-file=", "--console-socket", ""], &["echo", "fine"]).ok();
+    assert_eq!(out.stdout, "fine\n");
+}
+
+/// runc: every container of the host would be looked for there.
+fn root_directory_of_the_host_holds_no_state(t: &Test) {
+    t.skip_for("crun", "would use it");
+    let words = "Option --root argument should not be set to /";
+    let link = t.dir().join("link");
+    std::os::unix::fs::symlink("/", &link).unwrap();
+    let link = format!("--root={}", link.display());
+    for root in ["--root=/", "--root=/../", "--root=", &link] {
+        if root.ends_with('=') && !t.is("teu") || root == link && !t.is("teu") {
+            continue;
+        }
+        let out = bare(t, &[root, "list"]).exits(1);
+        assert!(out.stderr.contains(words), "{root}: {}", out.report());
+    }
+}
+
+/// Whoever asks for records on stderr parses them.
+fn json_record_is_on_stderr_when_no_file_is_named(t: &Test) {
+    t.skip_for("crun", "prints text");
+    let out = t.cmd(["--log-format", "json", "state", "unknown"]).without_log().run().exits(1);
+    let record: Value = serde_json::from_str(out.stderr.lines().next().unwrap_or_default()).unwrap();
+    assert_eq!(record["level"], "error", "{}", out.report());
+    assert!(record["msg"].as_str().is_some_and(|text| text.contains("does not exist")), "{}", out.report());
+    if t.is("teu") {
+        assert_eq!(out.stderr.lines().count(), 1, "{}", out.report());
+    }
+}
+
+/// What follows the verb may be for a program; a file of the host must not be written to because of it.
+fn log_option_of_the_program_is_not_ours(t: &Test) {
+    t.only_teu("other runtimes parse in another order");
+    let file = t.dir().join("victim");
+    let option = format!("--log={}", file.display());
+    for arguments in
+        [&["exec", "--nonsense", "c1", "program", &option][..], &["create", "--nonsense", &option, "c1"]]
+    {
+        let out = t.cmd(arguments).run();
+        assert!(out.code.is_some_and(|code| code != 0), "{}", out.report());
+        assert!(!file.exists(), "{}", out.report());
+        assert_eq!(out.errors().len(), 1, "{}", out.report());
+    }
+}
+
+/// go-runc writes `--rootless=false`, people write `--rootless true`.
+fn rootless_takes_the_booleans_of_go(t: &Test) {
+    t.skip_for("crun", "takes anything");
+    for value in ["true", "FALSE", "1", "f", "auto", "AUTO"] {
+        let bundle = t.bundle();
+        let option = format!("--rootless={value}");
+        t.cmd([&option, "run", "--bundle"])
+            .arg(bundle.dir())
+            .arg({
+                bundle.write();
+                bundle.id()
+            })
+            .run()
+            .ok();
+    }
+    let bundle = t.bundle();
+    bundle.write();
+    t.cmd(["--rootless", "false", "run", "--bundle"]).arg(bundle.dir()).arg(bundle.id()).run().ok();
+    let out = t.cmd(["--rootless=perhaps", "run", "--bundle"]).arg(bundle.dir()).arg(bundle.id()).run();
+    assert_eq!(out.code, Some(1), "{}", out.report());
 }
 
 /// A typing error must not pass for success.
@@ -357,6 +486,37 @@ fn spec_for_rootless_has_a_user_namespace(t: &Test) {
     let namespaces = config["linux"]["namespaces"].as_array().unwrap();
     assert!(namespaces.iter().any(|namespace| namespace["type"] == "user"), "{namespaces:?}");
     assert_eq!(config["linux"]["uidMappings"][0]["size"], 1);
+}
+
+/// The first step of a person without privilege; with it the namespace maps root.
+fn spec_for_rootless_writes_a_config_that_runs(t: &Test) {
+    t.skip_older("crun", (1, 9), "writes no mappings");
+    let bundle = t.bundle();
+    t.cmd(["spec", "--rootless"]).in_dir(bundle.dir()).run().ok().silent();
+    let text = fs::read_to_string(bundle.dir().join("config.json")).unwrap();
+    let id = bundle.id().to_owned();
+    let bundle = bundle
+        .with_config(serde_json::from_str(&text).unwrap())
+        .set("/process/terminal", false)
+        .set("/linux/cgroupsPath", format!("/{id}"))
+        .sh("id -u; cat /proc/self/uid_map");
+    let out = bundle.run().ok();
+    assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "0", "1"], "{}", out.report());
+}
+
+/// runc.
+fn spec_is_indented_with_tabs_and_has_the_mode_of_a_new_file(t: &Test) {
+    use std::os::unix::fs::PermissionsExt;
+    t.skip_for("crun", "indents with blanks");
+    for options in [&[][..], &["--rootless"]] {
+        let dir = t.make_dir(if options.is_empty() { "one" } else { "two" });
+        let line = "umask 027; exec \"$@\"";
+        t.cmd(["spec"].iter().chain(options)).in_dir(&dir).through(line).run().ok().silent();
+        let path = dir.join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("{\n\t\""), "{text}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
 }
 
 /// features.md.

@@ -10,6 +10,8 @@ cases![
     create_killed_at_any_moment_can_be_deleted,
     delete_killed_at_any_moment_can_be_repeated,
     run_killed_at_any_moment_can_be_deleted,
+    start_killed_at_any_moment_can_be_deleted,
+    exec_killed_at_any_moment_leaves_no_half_process,
     id_can_be_used_again_after_a_crash,
     containers_made_at_the_same_time_do_not_disturb_each_other,
     one_of_many_creates_with_one_id_wins,
@@ -18,7 +20,7 @@ cases![
 ];
 
 /// How many moments are tried; each costs about as long as a create.
-const MOMENTS: u32 = 40;
+const MOMENTS: u32 = 50;
 
 fn nothing_left(t: &Test, id: &str, when: &str) {
     let start = Instant::now();
@@ -66,6 +68,46 @@ fn delete_killed_at_any_moment_can_be_repeated(t: &Test) {
         c.delete_force();
         nothing_left(t, &c.id, &format!("moment {moment}"));
     }
+}
+
+/// The container was there before, and is deleted as one that runs or waits.
+fn start_killed_at_any_moment_can_be_deleted(t: &Test) {
+    t.only_teu("other runtimes leave cgroups behind");
+    let first = t.bundle().args(["sleep", "1000"]).create();
+    let whole = duration(|| first.start());
+    first.delete_force();
+    for moment in 0..MOMENTS {
+        let c = t.bundle().args(["sleep", "1000"]).create();
+        let running = t.cmd(["start", &c.id]).spawn();
+        std::thread::sleep(whole * moment / MOMENTS);
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+        let status = c.status();
+        assert!(["created", "running"].contains(&status.as_str()), "moment {moment}: {status}");
+        c.delete_force();
+        nothing_left(t, &c.id, &format!("moment {moment}"));
+    }
+}
+
+/// A client that is gone wants nothing any more: either the program runs, or there is no process.
+fn exec_killed_at_any_moment_leaves_no_half_process(t: &Test) {
+    let c = t.bundle().idle();
+    let whole = duration(|| {
+        c.exec(&[], &["true"]).ok();
+    });
+    for moment in 0..MOMENTS {
+        let running = c.exec_cmd(&[], &["true"]).spawn();
+        std::thread::sleep(whole * moment / MOMENTS);
+        running.signal(Signal::SIGKILL);
+        let _ = running.wait();
+    }
+    t.until("the end of all that was started", || leaks::find_processes(&c.id).len() <= 1);
+    t.until("init to be alone", || {
+        c.call("ps", &["--format", "json"]).ok().json().as_array().is_some_and(|p| p.len() == 1)
+    });
+    c.exec(&[], &["true"]).ok();
+    c.delete_force();
+    nothing_left(t, &c.id, "after all");
 }
 
 /// As a person who closes the window.

@@ -41,9 +41,8 @@ cases![
     pid_file_that_cannot_be_written_ends_the_process,
     pidfd_socket_gets_the_process,
     failure_leaves_nothing,
-    two_hundred_in_a_row_leave_nothing,
-    thirty_two_at_once_all_end_well,
-    exec_killed_at_any_moment_leaves_no_half_process,
+    thousand_in_a_row_leave_nothing,
+    sixty_four_at_once_all_end_well,
     end_of_init_ends_the_process,
 ];
 
@@ -180,7 +179,7 @@ fn exec_without_a_program_is_refused(t: &Test) {
 /// runc: 255 says that the program was not executed, 1 that the command line makes no sense.
 fn wrong_command_line_is_no_failure_of_exec(t: &Test) {
     t.only_teu("other runtimes print more than one line");
-    t.cmd(["exec"]).run().exits(1).fails(&["required argument is missing"]);
+    t.cmd(["exec"]).run().exits(1).fails(&["\"exec\" requires a minimum of 1 argument(s)"]);
     t.cmd(["exec", "--no-such-option", "c1", "true"]).run().exits(1).fails(&["unexpected argument"]);
     t.cmd(["exec", "--preserve-fds", "x", "c1", "true"]).run().exits(1).fails(&["preserve-fds"]);
 }
@@ -438,11 +437,11 @@ fn descriptors(pid: i32) -> usize {
 }
 
 /// A day of health checks.
-fn two_hundred_in_a_row_leave_nothing(t: &Test) {
+fn thousand_in_a_row_leave_nothing(t: &Test) {
     let c = t.bundle().idle();
     let pid = c.pid();
     let before = (members(&c), descriptors(pid), cgroup::find(&c.id), state_files(t, &c));
-    for number in 0..200 {
+    for number in 0..1000 {
         c.exec_sh(&[], &format!("exit {}", number % 200)).exits(number % 200);
     }
     assert_eq!((members(&c), descriptors(pid), cgroup::find(&c.id), state_files(t, &c)), before);
@@ -460,35 +459,22 @@ fn state_files(t: &Test, c: &Container) -> Vec<String> {
 }
 
 /// Engines run health checks and probes in parallel: no lock may be in the way.
-fn thirty_two_at_once_all_end_well(t: &Test) {
+fn sixty_four_at_once_all_end_well(t: &Test) {
     let c = t.bundle().idle();
-    let before = members(&c);
+    let before = (members(&c), cgroup::find(&c.id), state_files(t, &c));
     let script = |number: i32| format!("read line; echo {number}; exit {number}");
-    let started: Vec<_> = (1..=32)
+    let started: Vec<_> = (1..=64)
         .map(|number| {
             let (read, write) = std::io::pipe().unwrap();
             (number, c.exec_cmd(&[], &["sh", "-c", &script(number)]).stdin_fd(read.into()).spawn(), write)
         })
         .collect();
-    t.until("all of them", || members(&c).len() == before.len() + 32);
+    t.until("all of them", || members(&c).len() == before.0.len() + 64);
     for (number, running, write) in started {
         drop(write);
         assert_eq!(running.wait().exits(number).stdout, format!("{number}\n"));
     }
-    assert_eq!(members(&c), before);
-}
-
-/// A client that is gone wants nothing any more.
-fn exec_killed_at_any_moment_leaves_no_half_process(t: &Test) {
-    let c = t.bundle().idle();
-    for round in 0..40 {
-        let running = c.exec_cmd(&[], &["true"]).spawn();
-        std::thread::sleep(std::time::Duration::from_micros(round * 250));
-        running.signal(Signal::SIGKILL);
-        let _ = running.wait();
-    }
-    t.until("the end of all that was started", || members(&c).len() == 1);
-    c.exec(&[], &["true"]).ok();
+    assert_eq!((members(&c), cgroup::find(&c.id), state_files(t, &c)), before);
 }
 
 /// pid_namespaces(7): its end is the end of all.

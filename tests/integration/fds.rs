@@ -1,10 +1,12 @@
 //! Descriptors: what the program gets, and what it must not get.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::harness::console::ConsoleSocket;
 use crate::harness::{Container, Out, Test};
 
 cases![
@@ -22,6 +24,7 @@ cases![
     null_device_of_the_host_becomes_that_of_the_container,
     standard_streams_can_be_opened_again_by_a_user,
     engine_descriptors_are_not_held_by_init,
+    pidfd_socket_gets_the_init_process,
 ];
 
 fn numbers(out: &Out) -> Vec<i64> {
@@ -210,4 +213,23 @@ fn engine_descriptors_are_not_held_by_init(t: &Test) {
     drop(write);
     let mut text = String::new();
     read.read_to_string(&mut text).unwrap();
+}
+
+/// runc: `--pidfd-socket`, before `create` and `run` return.
+fn pidfd_socket_gets_the_init_process(t: &Test) {
+    t.skip_older("runc", (1, 2), "has no --pidfd-socket");
+    t.skip_for("crun", "has no --pidfd-socket");
+    for options in [&["create"][..], &["run", "--detach"]] {
+        let socket = ConsoleSocket::at(&t.dir().join("pidfd"));
+        let path = socket.path.to_string_lossy().into_owned();
+        let bundle = t.bundle().args(["sleep", "1000"]);
+        let out = bundle.call(options[0], &[&options[1..], &["--pidfd-socket", &path]].concat()).run().ok();
+        let c = Container::new(t, bundle.id(), &out);
+        let received = socket.receive();
+        assert_eq!((received.payload.as_slice(), received.fds.len()), (&b"standard"[..], 1));
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", received.fds[0].as_raw_fd())).unwrap();
+        assert!(info.lines().any(|line| line == format!("Pid:\t{}", c.pid())), "{info}");
+        c.delete_force();
+        fs::remove_file(&socket.path).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 //! `cargo test --test integration` runs the `teu` that cargo has just built. Two variables change that:
 //! `RUNTIME` (path or name of another runtime, so that a test is proved before it judges us) and `TEU_VIEW`
 //! (`hybrid`, `v1` or `v2`: how /sys/fs/cgroup looks).
+//! With `TEU_CHECKLIST` set the rows of docs/cli.md are printed with what the tests say about them.
 //! Root is needed. After every test the harness looks for anything left behind; see `harness/leaks.rs`.
 //!
 //! A test is a function `fn name(t: &Test)` named in the `cases!` list at the end of its file. One that is not
@@ -17,11 +18,13 @@ mod probe;
 mod apparmor;
 mod broken;
 mod cgroups;
+mod checklist;
 mod cli;
 mod crash;
 mod create;
 mod debian;
 mod delete;
+mod endurance;
 mod engines;
 mod events;
 mod exec;
@@ -63,6 +66,7 @@ use harness::Case;
 
 /// Every file of tests. A file that is missing here has an unused `CASES`, which does not compile.
 const SUITES: &[&[Case]] = &[
+    checklist::CASES,
     create::CASES,
     start::CASES,
     readiness::CASES,
@@ -101,6 +105,7 @@ const SUITES: &[&[Case]] = &[
     engines::CASES,
     hostile::CASES,
     crash::CASES,
+    endurance::CASES,
     own_binary::CASES,
     debian::CASES,
     broken::CASES,
@@ -110,5 +115,5 @@ fn main() -> ExitCode {
     if let Some(code) = probe::main() {
         return code;
     }
-    harness::main(SUITES, peers::PEERS)
+    harness::main(SUITES, peers::PEERS, &checklist::COMMAND_LINE)
 }

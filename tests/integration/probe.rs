@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::{Value, json};
 
-use crate::harness::{mountinfo, sys};
+use crate::harness::{mountinfo, pattern, sys};
 
 /// Acts as the probe when called by that name.
 pub fn main() -> Option<ExitCode> {
@@ -32,6 +32,10 @@ pub fn main() -> Option<ExitCode> {
         }
         ["adopt", program, arguments @ ..] => adopt(program, arguments),
         ["notify", messages @ ..] => notify(messages),
+        ["pour", megabytes] => match megabytes.parse().map(pattern::pour) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
         other => {
             eprintln!("probe: unknown request {other:?}");
             ExitCode::FAILURE

@@ -30,6 +30,7 @@ cases![
     relative_pid_file_is_relative_to_the_caller,
     refused_create_writes_no_pid_file,
     orphans_of_the_container_do_not_hold_run_back,
+    orphans_are_reaped_by_run_and_not_without_subreaper,
     program_that_cannot_be_executed_gives_a_failure,
     directory_with_a_slash_is_a_bundle,
     engine_that_reads_until_the_end_is_not_held_by_a_detached_run,
@@ -268,4 +269,25 @@ fn engine_that_reads_until_the_end_is_not_held_by_a_detached_run(t: &Test) {
     read.read_to_string(&mut text).unwrap();
     assert_eq!(t.cmd(["state", bundle.id()]).run().ok().json()["status"], "running");
     assert_eq!(text, "");
+}
+
+/// prctl(2), PR_SET_CHILD_SUBREAPER: what the program has left behind becomes a child of `run`, which reaps it.
+fn orphans_are_reaped_by_run_and_not_without_subreaper(t: &Test) {
+    let children =
+        |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for (options, adopts) in [(&[][..], true), (&["--no-subreaper"], false)] {
+        if t.is("crun") && !adopts {
+            continue;
+        }
+        let script = "(sh -c 'while [ ! -e /go ]; do usleep 1000; done' &); echo up; exec sleep 1000";
+        let bundle = t.bundle().without_namespace("pid").sh(script);
+        let running = bundle.call("run", options).spawn();
+        running.wait_for_stdout("up");
+        let count = || children(running.pid()).split_whitespace().count();
+        t.until("the orphan's parent", || count() == if adopts { 2 } else { 1 });
+        fs::write(bundle.inside("/go"), "").unwrap();
+        t.until("the end of the orphan", || count() == 1);
+        t.cmd(["kill", bundle.id(), "KILL"]).run().ok();
+        running.wait().exits(137);
+    }
 }

@@ -1,18 +1,20 @@
 //! The other end of a container's terminal: the console socket of an engine, or the terminal of a person.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{ErrorKind, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::command::Running;
+use super::pattern::Checker;
 use super::{Cmd, Test, patience, sys};
 
 /// A console socket as engines make it.
@@ -44,7 +46,6 @@ impl ConsoleSocket {
 
     /// Accepts the connection that the runtime makes within some time and reads its one message.
     pub fn receive_within(&self, limit: Duration) -> Received {
-        use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         let limit = PollTimeout::try_from(patience(limit)).expect("a limit of less than a day");
         poll(&mut fds, limit).expect("a listener can be polled");
@@ -94,12 +95,42 @@ impl Person {
 
     /// Changes the size of the terminal.
     pub fn resize(&self, rows: u16, columns: u16) {
-        // The tool sets the size of its stdin; the kernel tells the foreground group of that terminal.
-        let stdin = self.slave.try_clone().expect("a descriptor can be duplicated");
-        let words = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
-        let status = std::process::Command::new("stty").args(words).stdin(stdin).status();
-        assert!(status.is_ok_and(|status| status.success()), "stty fails");
+        set_size(self.slave.try_clone().expect("a descriptor can be duplicated"), rows, columns);
     }
+
+    /// At a terminal whose output is not kept, but checked.
+    pub fn checking() -> (Person, Arc<Mutex<Checker>>) {
+        let pair = openpty(None, None).expect("the host has a devpts");
+        let (terminal, checker) = Terminal::checked(pair.master);
+        (Person { terminal, slave: pair.slave }, checker)
+    }
+}
+
+/// The tool sets the size of its stdin; the kernel tells the foreground group of that terminal.
+fn set_size(stdin: OwnedFd, rows: u16, columns: u16) {
+    let words = ["rows".to_owned(), rows.to_string(), "cols".to_owned(), columns.to_string()];
+    let status = std::process::Command::new("stty").args(words).stdin(stdin).status();
+    assert!(status.is_ok_and(|status| status.success()), "stty fails");
+}
+
+/// Reads in a thread, until the last slave is closed.
+fn read_with(master: OwnedFd, mut sink: impl FnMut(&[u8]) + Send + 'static) -> File {
+    fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).expect("a descriptor has flags");
+    let master = File::from(master);
+    let mut reader = master.try_clone().expect("a descriptor can be duplicated");
+    std::thread::spawn(move || {
+        let mut bytes = [0u8; 4096];
+        loop {
+            match reader.read(&mut bytes) {
+                Ok(length @ 1..) => sink(&bytes[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+                }
+                _ => return,
+            }
+        }
+    });
+    master
 }
 
 /// The master side of a pseudo terminal, read by a thread so that writers never block.
@@ -111,17 +142,23 @@ pub struct Terminal {
 impl Terminal {
     /// Takes a master that arrived on a console socket.
     pub fn from_master(master: OwnedFd) -> Terminal {
-        let master = File::from(master);
         let text = Arc::new(Mutex::new(Vec::new()));
-        let (mut reader, sink) = (master.try_clone().expect("a descriptor can be duplicated"), text.clone());
-        std::thread::spawn(move || {
-            let mut bytes = [0u8; 4096];
-            // EIO means that the last slave was closed.
-            while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                sink.lock().expect("no reader panics").extend_from_slice(&bytes[..length]);
-            }
-        });
-        Terminal { master, text }
+        let sink = text.clone();
+        let keep = move |bytes: &[u8]| sink.lock().expect("no reader panics").extend_from_slice(bytes);
+        Terminal { master: read_with(master, keep), text }
+    }
+
+    /// Takes a master whose output is not kept, but checked.
+    pub fn checked(master: OwnedFd) -> (Terminal, Arc<Mutex<Checker>>) {
+        let checker = Arc::new(Mutex::new(Checker::default()));
+        let sink = checker.clone();
+        let check = move |bytes: &[u8]| sink.lock().expect("no reader panics").feed(bytes);
+        (Terminal { master: read_with(master, check), text: Arc::default() }, checker)
+    }
+
+    /// Changes the size, as an engine does.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        set_size(self.master.try_clone().expect("a descriptor can be duplicated").into(), rows, columns);
     }
 
     /// A new pseudo terminal: the master, and the slave to give to a runtime.
@@ -131,9 +168,22 @@ impl Terminal {
         (Terminal::from_master(pair.master), pair.slave)
     }
 
-    /// Types something.
+    /// Types something. Fails the test when nobody reads it.
+    #[track_caller]
     pub fn type_text(&self, text: &str) {
-        (&self.master).write_all(text.as_bytes()).expect("the terminal can be written to");
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match (&self.master).write(rest) {
+                Ok(length) => rest = &rest[length..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLOUT)];
+                    let ready =
+                        poll(&mut fds, PollTimeout::from(10_000u16)).expect("a terminal can be polled");
+                    assert!(ready > 0, "nobody reads what is typed: {} bytes are left", rest.len());
+                }
+                Err(error) => panic!("the terminal cannot be written to: {error}"),
+            }
+        }
     }
 
     /// What has appeared so far.
@@ -158,7 +208,6 @@ impl Terminal {
 
     /// Whether the other side is closed by everybody.
     pub fn is_hung_up(&self) -> bool {
-        use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::empty())];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }

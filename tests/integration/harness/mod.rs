@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod checklist;
 pub mod command;
 pub mod console;
 pub mod container;
@@ -9,6 +10,7 @@ pub mod containment;
 pub mod dbus;
 pub mod leaks;
 pub mod mountinfo;
+pub mod pattern;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
@@ -95,7 +97,7 @@ pub fn patience(usual: Duration) -> Duration {
 }
 
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
-pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer]) -> ExitCode {
+pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer], page: &checklist::Page) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let cases = suites.iter().copied().flatten();
@@ -136,6 +138,9 @@ pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer]) -> ExitC
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.list {
         return ExitCode::SUCCESS;
+    }
+    if std::env::var_os("TEU_CHECKLIST").is_some() {
+        checklist::print(page);
     }
     match leaks::after_all() {
         Ok(()) => conclusion.exit_code(),

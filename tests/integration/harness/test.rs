@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Case, Cmd, Peer, leaks, patience, session};
+use super::{Bundle, Case, Cmd, Peer, checklist, leaks, patience, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,11 +133,17 @@ impl Test {
 
     /// Waits until something is true; fails the test when it does not become so.
     #[track_caller]
-    pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+    pub fn until(&self, what: &str, done: impl FnMut() -> bool) {
+        self.until_within(PATIENCE, what, done);
+    }
+
+    /// The same for something that may take longer.
+    #[track_caller]
+    pub fn until_within(&self, limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
         let start = Instant::now();
         let mut pause = Duration::from_millis(1);
         while !done() {
-            assert!(start.elapsed() < patience(PATIENCE), "waited {:?} for: {what}", start.elapsed());
+            assert!(start.elapsed() < patience(limit), "waited {:?} for: {what}", start.elapsed());
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
@@ -174,6 +180,15 @@ pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
     }
     problems.extend(leftovers);
     problems.extend(leaks::remove_tree(&test.dir).err());
+    let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
+    checklist::note(
+        name,
+        match (problems.is_empty(), &skipped) {
+            (false, _) => checklist::End::Failed,
+            (true, Some(_)) => checklist::End::Skipped,
+            (true, None) => checklist::End::Passed,
+        },
+    );
     match (problems.is_empty(), skipped) {
         (false, _) => Err(problems.join("\n").into()),
         (true, Some(reason)) => Ok(Completion::ignored_with(reason)),
