@@ -136,6 +136,8 @@ pub enum Verb {
     Restore(Box<migrate::Restore>),
     /// Print what create would do, in order
     Plan(Plan),
+    /// Print everything that is wrong with a configuration
+    Check(Check),
     /// Write a config.json to start from
     Spec(Spec),
     /// Print what this runtime supports
@@ -310,8 +312,30 @@ pub struct List {
 #[command(args_override_self = true)]
 pub struct Plan {
     /// The bundle
-    #[arg(short, long = "bundle", value_name = "DIR")]
+    #[arg(short = 'b', long = "bundle", value_name = "DIR")]
     pub option: Option<PathBuf>,
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    args_override_self = true,
+    after_help = "Exit status: 0 when nothing or only notes are found, 3 when there are warnings, 1 when there are \
+                  errors: create would fail."
+)]
+pub struct Check {
+    /// The bundle
+    #[arg(short = 'b', long = "bundle", value_name = "DIR")]
+    pub option: Option<PathBuf>,
+    /// Check this file; relative paths in it are relative to the bundle, or else to its directory
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// text or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub bundle: Option<PathBuf>,
@@ -330,7 +354,7 @@ pub struct Spec {
 }
 
 /// Long options that take a value.
-const VALUED: [&str; 22] = [
+const VALUED: [&str; 23] = [
     "root",
     "log",
     "log-format",
@@ -339,6 +363,7 @@ const VALUED: [&str; 22] = [
     "rootless",
     "criu",
     "bundle",
+    "config",
     "console-socket",
     "pidfd-socket",
     "pid-file",
@@ -435,6 +460,7 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             // A short option with a value of its own.
             let takes_next = matches!(text, "-b")
                 || value.is_none() && short("list", &["f"])
+                || value.is_none() && short("check", &["f"])
                 || value.is_none() && short("ps", &["f"])
                 || value.is_none() && short("update", &["r"])
                 || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);

@@ -17,6 +17,7 @@ mod probe;
 mod apparmor;
 mod broken;
 mod cgroups;
+mod check;
 mod cli;
 mod crash;
 mod create;
@@ -81,6 +82,7 @@ const SUITES: &[&[Case]] = &[
     exec_place::CASES,
     exec_terminal::CASES,
     cli::CASES,
+    check::CASES,
     guards::CASES,
     hints::CASES,
     hooks::CASES,
