@@ -149,6 +149,8 @@ pub enum Verb {
     Restore(Box<migrate::Restore>),
     /// Print what create would do, in order
     Plan(Plan),
+    /// Print everything that is wrong with a configuration
+    Check(Check),
     /// Write a config.json to start from
     Spec(Spec),
     /// Print what this runtime supports
@@ -323,8 +325,30 @@ pub struct List {
 #[command(args_override_self = true)]
 pub struct Plan {
     /// The bundle
-    #[arg(short, long = "bundle", value_name = "DIR", value_parser = path())]
+    #[arg(short = 'b', long = "bundle", value_name = "DIR", value_parser = path())]
     pub option: Option<PathBuf>,
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    args_override_self = true,
+    after_help = "Exit status: 0 when nothing or only notes are found, 3 when there are warnings, 1 when there are \
+                  errors: create would fail."
+)]
+pub struct Check {
+    /// The bundle
+    #[arg(short = 'b', long = "bundle", value_name = "DIR", value_parser = path())]
+    pub option: Option<PathBuf>,
+    /// Check this file; relative paths in it are relative to the bundle, or else to its directory
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub config: Option<PathBuf>,
+    /// text or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub bundle: Option<PathBuf>,

@@ -110,6 +110,12 @@ impl Error {
         self
     }
 
+    /// Replaces the JSON pointer.
+    pub fn moved_to(mut self, pointer: String) -> Error {
+        self.0.at = Some(pointer);
+        self
+    }
+
     /// Adds the kernel call and what it returned.
     pub fn call(mut self, call: impl Into<Cow<'static, str>>, errno: Errno) -> Error {
         self.0.call = Some(call.into());
@@ -179,6 +185,26 @@ impl Error {
         &self.0.doing
     }
 
+    /// The problem with the call and what the kernel said, without pointer and hint.
+    pub fn problem(&self) -> String {
+        let mut text = self.0.doing.to_string();
+        self.push_cause(&mut text);
+        text
+    }
+
+    fn push_cause(&self, line: &mut String) {
+        let e = &*self.0;
+        if let Some(call) = &e.call {
+            let _ = write!(line, ": {call}");
+        }
+        if let Some(errno) = e.errno {
+            let _ = write!(line, ": {errno:?}: {}", sentence(errno, e.kind));
+        }
+        if let Some(detail) = &e.detail {
+            let _ = write!(line, ": {detail}");
+        }
+    }
+
     /// The hint, when there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
@@ -194,15 +220,7 @@ impl fmt::Display for Error {
         if let Some(at) = &e.at {
             let _ = write!(line, " ({})", if at.is_empty() { "/" } else { at });
         }
-        if let Some(call) = &e.call {
-            let _ = write!(line, ": {call}");
-        }
-        if let Some(errno) = e.errno {
-            let _ = write!(line, ": {errno:?}: {}", sentence(errno, e.kind));
-        }
-        if let Some(detail) = &e.detail {
-            let _ = write!(line, ": {detail}");
-        }
+        self.push_cause(&mut line);
         if let Some(hint) = &e.hint {
             let _ = write!(line, "; hint: {hint}");
         }

@@ -17,6 +17,7 @@ pub mod log;
 pub mod mountinfo;
 pub mod parent;
 pub mod plan;
+pub mod report;
 pub mod resctrl;
 pub mod state;
 pub mod sync;

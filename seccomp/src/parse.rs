@@ -171,7 +171,7 @@ impl Parser {
     }
 
     fn warn(&mut self, at: At<'_>, message: String) {
-        self.warnings.push(Warning { pointer: at.to_string(), message });
+        self.warnings.push(Warning { pointer: at.to_string(), message, is_usual: false });
     }
 
     fn count(&mut self, more: usize, at: At<'_>) -> Result<(), Error> {

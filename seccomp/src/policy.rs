@@ -96,6 +96,8 @@ pub struct Warning {
     pub pointer: String,
     /// One line, lower case.
     pub message: String,
+    /// Something that profiles for many hosts often have, and that changes nothing.
+    pub is_usual: bool,
 }
 
 /// Why a profile cannot be used.
@@ -183,6 +185,16 @@ impl Policy {
     /// Text for the process that gets the listener.
     pub fn listener_metadata(&self) -> Option<&str> {
         self.listener_metadata.as_deref()
+    }
+
+    /// `SECCOMP_FILTER_FLAG_*` that the profile asks for.
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// The action of each rule, in the order of the profile.
+    pub fn actions(&self) -> impl Iterator<Item = Action> {
+        self.rules.iter().map(|rule| rule.action)
     }
 
     /// What becomes of calls that no rule names.

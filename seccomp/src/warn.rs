@@ -16,7 +16,11 @@ pub(crate) fn warnings(policy: &Policy) -> Vec<Warning> {
     let more = all.len().saturating_sub(MAX_WARNINGS);
     if more > 0 {
         all.truncate(MAX_WARNINGS);
-        all.push(Warning { pointer: String::new(), message: format!("{more} more warnings") });
+        all.push(Warning {
+            pointer: String::new(),
+            message: format!("{more} more warnings"),
+            is_usual: false,
+        });
     }
     all
 }
@@ -31,6 +35,7 @@ fn unknown_names(policy: &Policy) -> Vec<Warning> {
                 found.push(Warning {
                     pointer: format!("/syscalls/{index}/names/{at}"),
                     message: format!("unknown system call {} is ignored", quoted(name)),
+                    is_usual: false,
                 });
             }
         }
@@ -59,6 +64,7 @@ fn rules_without_effect(policy: &Policy) -> Vec<Warning> {
                     "without effect: /syscalls/{decider} gives {} {action} in any case",
                     quoted(name)
                 ),
+                is_usual: true,
             });
         }
     }

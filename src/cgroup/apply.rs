@@ -1,7 +1,7 @@
 //! Writing the limits.
 
 use super::dir::Dir;
-use super::{Cgroup, devices};
+use super::{Cgroup, Layout, devices};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::settings::{Missing, Version};
 use crate::plan::cgroup::{CgroupPlan, Controller, Driver, Setting};
@@ -73,6 +73,30 @@ impl Cgroup {
         };
         result.map_err(|errno| explain(dir, setting, errno))
     }
+}
+
+/// The settings of a plan that no hierarchy of this host has a controller for, as errors with their pointers.
+///
+/// Whether a controller that is there has the file is seen when the cgroup exists.
+pub fn without_controller(plan: &CgroupPlan, layout: &Layout) -> Vec<Error> {
+    if plan.driver == Driver::Disabled {
+        return Vec::new();
+    }
+    let unified = layout.unified().map(|hierarchy| hierarchy.mount_point.join("cgroup.controllers"));
+    let unified = unified.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let is_there = |setting: &Setting| match setting.version {
+        Version::V1 => layout
+            .hierarchies()
+            .iter()
+            .any(|hierarchy| hierarchy.controllers.iter().any(|name| name == setting.controller.v1_name())),
+        // Files of the hierarchy itself need none.
+        Version::V2 => {
+            let controller = controller_of(setting);
+            controller == "cgroup" || unified.split_whitespace().any(|name| name == controller)
+        }
+    };
+    let lacking = plan.settings.iter().filter(|s| s.missing != Missing::Ignore && !is_there(s));
+    lacking.map(no_controller).collect()
 }
 
 /// The controller that a setting needs, by its name on that hierarchy.

@@ -14,6 +14,7 @@ use crate::error::Errno;
 use crate::plan::cgroup::device_table::lists;
 use crate::plan::cgroup::devices::plan_devices;
 use crate::plan::cgroup::devices::tests::for_every_access;
+use crate::report::Report;
 use crate::sys::bpf::Instruction;
 
 /// Runs a program of the kernel's machine as far as device programs use it.
@@ -53,7 +54,7 @@ fn simulate(program: &[Instruction], context: [u32; 3]) -> u64 {
 #[test]
 fn programs_do_what_the_policies_say() {
     for list in lists().iter().filter(|list| !list.is_refused) {
-        let policy = plan_devices(&list.rules, &[]).unwrap();
+        let policy = plan_devices(&list.rules, &[], &mut Report::of_first_error()).unwrap();
         let program = program(&policy);
         for_every_access(|kind, major, minor, access| {
             let context = [kind as u32 | u32::from(access.bits()) << 16, major, minor];
@@ -94,7 +95,7 @@ fn a_transition_leads_from_any_policy_to_any_other() {
     let policies: Vec<Policy> = lists()
         .iter()
         .filter(|list| !list.is_refused)
-        .map(|list| plan_devices(&list.rules, &[]).unwrap())
+        .map(|list| plan_devices(&list.rules, &[], &mut Report::of_first_error()).unwrap())
         .collect();
     for from in &policies {
         for to in &policies {
@@ -206,7 +207,7 @@ fn the_kernel_permits_what_the_policy_permits() {
         .enumerate()
         .filter(|(_, list)| !list.is_refused)
         .filter_map(|(index, list)| {
-            let policy = plan_devices(&list.rules, &[]).unwrap();
+            let policy = plan_devices(&list.rules, &[], &mut Report::of_first_error()).unwrap();
             let resources = json!({ "devices": list.rules }).to_string();
             let mut trial = Trial::new(&format!("devices{index}"), &resources).unwrap();
             let mut probe = Command::new(std::env::current_exe().unwrap())

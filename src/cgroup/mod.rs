@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 
+pub use self::apply::without_controller;
 use self::dir::Dir;
 pub use self::layout::{Hierarchy, Layout};
 pub use self::oom::{Event, Events, OomWatch};

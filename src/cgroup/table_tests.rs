@@ -8,6 +8,7 @@ use crate::plan::cgroup::Setting;
 use crate::plan::cgroup::settings::{Missing, Version, settings};
 use crate::plan::cgroup::tests::cases;
 use crate::plan::cgroup::update::plan_update;
+use crate::report::Report;
 
 /// Values that are fine in a config and that a kernel may refuse, with the file and the reason.
 const REFUSED: &[(&str, &str)] = &[
@@ -125,7 +126,9 @@ fn what_the_table_writes_is_read_back() {
         let input = with_real_devices(case.input);
         let resources: LinuxResources = serde_json::from_str(&input).unwrap();
         let mode = (layout.mode(), layout.unified_controllers());
-        let Ok(settings) = settings(&resources, mode.0, mode.1, &mut Vec::new()) else { continue };
+        let Ok(settings) = settings(&resources, mode.0, mode.1, &mut Report::of_first_error()) else {
+            continue;
+        };
         match Trial::new(&format!("table{index}"), &input) {
             Ok(trial) => {
                 checked += check(&trial.cgroup, &settings, case.name, &mut wrong);

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Linux, LinuxResources};
 
 use super::*;
 use crate::plan::cgroup::{Driver, Request, plan_cgroup};
+use crate::report::Report;
 
 /// The cgroup above those of one test, which may freeze it or change its type. Each test runs in a thread of its own.
 fn parent() -> String {
@@ -38,7 +39,7 @@ impl Trial {
             unified: layout.unified_controllers(),
             ..Request::default()
         };
-        let plan = plan_cgroup(&request)?;
+        let plan = plan_cgroup(&request, &mut Report::of_first_error())?;
         let cgroup = Cgroup::create(&plan, &layout)?;
         assert_eq!(Cgroup::planned(&plan, &layout, None).paths(), cgroup.paths());
         let trial = Trial { cgroup, children: Vec::new() };
@@ -397,7 +398,7 @@ fn create_unprivileged(json: &str) -> std::result::Result<BTreeMap<String, PathB
         rootless: true,
         ..Request::default()
     };
-    let plan = plan_cgroup(&request).unwrap();
+    let plan = plan_cgroup(&request, &mut Report::of_first_error()).unwrap();
     let cgroup = Cgroup::create(&plan, &layout).map_err(|error| error.to_string())?;
     cgroup.apply(&plan).map_err(|error| error.to_string())?;
     Ok(cgroup.paths())

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use super::{limits, migrate, watch};
 
 /// Long options that take a value.
-const VALUED: [&str; 22] = [
+const VALUED: [&str; 23] = [
     "root",
     "log",
     "log-format",
@@ -17,6 +17,7 @@ const VALUED: [&str; 22] = [
     "rootless",
     "criu",
     "bundle",
+    "config",
     "console-socket",
     "pidfd-socket",
     "pid-file",
@@ -103,6 +104,7 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             // A short option with a value of its own.
             let takes_next = matches!(text, "-b")
                 || value.is_none() && short("list", &["f"])
+                || value.is_none() && short("check", &["f"])
                 || value.is_none() && short("ps", &["f"])
                 || value.is_none() && short("update", &["r"])
                 || value.is_none() && short("exec", &["p", "e", "u", "g", "c"]);

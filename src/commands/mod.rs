@@ -1,6 +1,7 @@
 //! One file for each verb: the story in a dozen lines, made of the other modules.
 #![forbid(unsafe_code)]
 
+mod check;
 mod create;
 mod creation;
 mod delete;
@@ -48,6 +49,7 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Checkpoint(_) => migrate::refuse("checkpoint"),
         Verb::Restore(_) => migrate::refuse("restore"),
         Verb::Plan(args) => plan::plan(global, &args),
+        Verb::Check(args) => check::check(global, &args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => features::features(),
         Verb::Version => version::version(),
@@ -78,6 +80,7 @@ pub fn name_of(verb: &Verb) -> String {
         // The error says which verb it is.
         Verb::Checkpoint(_) | Verb::Restore(_) => String::new(),
         Verb::Plan(_) => "plan".to_owned(),
+        Verb::Check(_) => "check".to_owned(),
         Verb::Spec(_) => "spec".to_owned(),
         Verb::Features => "features".to_owned(),
         Verb::Version => "version".to_owned(),

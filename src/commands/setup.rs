@@ -66,8 +66,7 @@ pub fn listen_fds() -> u32 {
     }
 }
 
-/// Compiles the filter of a plan, or takes it from the cache below the state directory, and refuses one that
-/// would stop the container from starting.
+/// Compiles the filter of a plan, or takes it from the cache below the state directory.
 pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<Option<Program>> {
     let Some(seccomp) = &security.seccomp else { return Ok(None) };
     // No id starts with a dot.
@@ -78,11 +77,17 @@ pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<O
     crate::log::debug(|| {
         format!("seccomp program {}", if cached { "taken from the cache" } else { "compiled" })
     });
+    refuse_unstartable(&program, seccomp.placement, identity)?;
+    Ok(Some(program))
+}
+
+/// Refuses a filter that would stop the container from starting.
+pub fn refuse_unstartable(program: &Program, placement: Placement, identity: &Identity) -> Result<()> {
     let mut needed = vec!["execve"];
     if !identity.no_new_privileges {
         needed.push("capset");
     }
-    if seccomp.placement == Placement::BeforeCreated {
+    if placement == Placement::BeforeCreated {
         // The hand-over of the listener and the wait for start come after the filter.
         needed.extend([
             "sendmsg",
@@ -104,7 +109,7 @@ pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<O
         )
         .hint("allow it; with noNewPrivileges only execve is needed"));
     }
-    Ok(Some(program))
+    Ok(())
 }
 
 /// Hooks of later commands, as the configuration has them.

@@ -53,7 +53,7 @@ pub fn update(global: &Global, args: &Update) -> Result<i32> {
         return changes.undo().and(Err(error));
     }
     for warning in plan.warnings {
-        crate::log::warn(&format!("{} ({})", warning.text, warning.pointer));
+        crate::log::warn(&format!("{} ({})", warning.text, warning.at));
     }
     Ok(0)
 }

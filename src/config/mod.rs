@@ -13,6 +13,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 
+pub use properties::FIELDS;
 pub use strict::{first_value, push_key};
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use teu_seccomp::Policy;
 
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// The largest `config.json` that is read, in bytes.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -59,14 +61,18 @@ impl Warning {
 ///
 /// Returns the bytes too, since the state directory keeps a copy.
 pub fn read(bundle: &Path) -> Result<Vec<u8>> {
+    read_file(&bundle.join("config.json"))
+}
+
+/// The same for a configuration by its own name.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
-    let path = bundle.join("config.json");
     let doing = || format!("read {}", path.display());
     let file = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
-        .open(&path);
+        .open(path);
     let file = match file {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::config("", format!("JSON specification file {} not found", path.display()))
@@ -96,12 +102,22 @@ pub fn read(bundle: &Path) -> Result<Vec<u8>> {
 ///
 /// Errors carry the JSON pointer of the first value that does not fit.
 pub fn load(bytes: &[u8]) -> Result<Config> {
-    let mut document = strict::parse(bytes)?;
-    let mut warnings = Vec::new();
-    properties::warn_of_misspelled(&document, &mut warnings);
-    let repaired = repair::repair(&mut document, &mut warnings)?;
-    let spec = typed(document, "")?;
-    Ok(Config { spec, process: repaired.process, seccomp: repaired.seccomp, warnings })
+    let mut report = Report::of_first_error();
+    let config = load_into(bytes, &mut report)?;
+    Ok(Config { warnings: report.into_warnings(), ..config })
+}
+
+/// The same with everything that is to be said told to `report`.
+///
+/// Where the report goes on after errors, the configuration lacks what could not be read. Errors that are returned
+/// nonetheless leave nothing to go on with.
+pub fn load_into(bytes: &[u8], report: &mut Report) -> Result<Config> {
+    let mut document = strict::parse(bytes, report)?;
+    properties::tell_unknown(&document, "", report);
+    let repaired = repair::repair(&mut document, report)?;
+    let spec = typed_part(document, "", report)?
+        .ok_or_else(|| Error::config("", "config.json is not valid: nothing of it can be read"))?;
+    Ok(Config { spec, process: repaired.process, seccomp: repaired.seccomp, warnings: Vec::new() })
 }
 
 /// Gives a JSON value its type; errors carry the pointer, below `base`, of the value that does not fit.
@@ -112,13 +128,66 @@ pub fn typed<T: serde::de::DeserializeOwned>(value: Value, base: &str) -> Result
     })
 }
 
+/// [`typed`] as far as `report` wants it: see [`readable`].
+fn typed_part<T: serde::de::DeserializeOwned>(
+    value: Value,
+    base: &str,
+    report: &mut Report,
+) -> Result<Option<T>> {
+    if !report.goes_on() {
+        return typed(value, base).map(Some);
+    }
+    readable(value, base, report, |value| typed(value.clone(), base))
+}
+
+/// How many values are read again at most, all readings together, before larger parts are taken out.
+const MOST_READ_AGAIN: usize = 1_000_000;
+
+/// Reads a value. Where the report goes on after an error, what could not be read is taken out and the rest is read
+/// again; `None` when nothing is left.
+fn readable<T>(
+    mut value: Value,
+    base: &str,
+    report: &mut Report,
+    read: impl Fn(&Value) -> Result<T>,
+) -> Result<Option<T>> {
+    let mut read_again = 0;
+    loop {
+        let error = match read(&value) {
+            Ok(read) => return Ok(Some(read)),
+            Err(error) => error,
+        };
+        let mut pointer = error.pointer().unwrap_or(base).strip_prefix(base).unwrap_or_default().to_owned();
+        report.refuse(error)?;
+        read_again += size(&value);
+        if report.is_full() || read_again > MOST_READ_AGAIN {
+            // A whole list, or a member of a section.
+            let keys = pointer.split('/').take(3).take_while(|part| part.parse::<usize>().is_err());
+            pointer = keys.collect::<Vec<_>>().join("/");
+            report.leave_out();
+        }
+        if !report.take_out(&mut value, base, &pointer) {
+            return Ok(None);
+        }
+    }
+}
+
+/// How many values there are in a value.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 /// A `process` object that comes alone, in the file of `exec --process`.
 ///
 /// Errors carry pointers into that file.
 pub fn load_process(bytes: &[u8]) -> Result<(oci_spec::runtime::Process, process::Extras, Vec<Warning>)> {
-    let mut document = strict::parse_named(bytes, "the process file")?;
-    let mut warnings = Vec::new();
-    properties::warn_of_misspelled(&document, &mut warnings);
-    let extras = repair::process(&mut document, "", &mut warnings)?;
-    Ok((typed(document, "")?, extras, warnings))
+    let mut report = Report::of_first_error();
+    let mut document = strict::parse_named(bytes, "the process file", &mut report)?;
+    properties::tell_unknown(&document, "/process", &mut report);
+    let extras = repair::process(&mut document, "", &mut report)?;
+    Ok((typed(document, "")?, extras, report.into_warnings()))
 }

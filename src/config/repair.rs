@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use teu_seccomp::Policy;
 
 use super::process::Extras;
-use super::{Warning, typed};
+use super::{readable, typed_part};
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// Members that the specification requires and that the crate reads as 0, "" or false when they are missing: a
 /// limit of nothing, a mapping of root, a permission that was never given. The first column is a list of objects.
@@ -36,42 +37,45 @@ pub struct Repaired {
     pub seccomp: Option<Policy>,
 }
 
-pub fn repair(document: &mut Value, warnings: &mut Vec<Warning>) -> Result<Repaired> {
+pub fn repair(document: &mut Value, report: &mut Report) -> Result<Repaired> {
     // The crate reads a missing version as "".
     if document.get("ociVersion").is_none() {
-        return Err(Error::config("/ociVersion", "the version of the specification is missing")
-            .hint("add \"ociVersion\": \"1.3.0\""));
+        report.refuse_missing(
+            Error::config("/ociVersion", "the version of the specification is missing")
+                .hint("add \"ociVersion\": \"1.3.0\""),
+        )?;
     }
     if let Some(Value::Object(root)) = document.get_mut("root")
         && !root.contains_key("path")
     {
-        return Err(Error::config("/root/path", "the path of the root file system is missing"));
+        report.refuse_missing(Error::config("/root/path", "the path of the root file system is missing"))?;
+        root.insert("path".to_owned(), "rootfs".into());
     }
     if let Some(document) = document.as_object_mut() {
         document.retain(|name, _| !FOREIGN.contains(&name.as_str()));
     }
     for (list, names) in REQUIRED {
-        require_in_list(document.pointer(list), names, list)?;
+        require_in_list(document.pointer(list), names, list, report)?;
     }
     let mounts = document.get("mounts").and_then(Value::as_array);
     for (index, mount) in mounts.into_iter().flatten().enumerate() {
         for name in ["uidMappings", "gidMappings"] {
-            require_in_list(mount.get(name), ID_MAPPING, &format!("/mounts/{index}/{name}"))?;
+            require_in_list(mount.get(name), ID_MAPPING, &format!("/mounts/{index}/{name}"), report)?;
         }
     }
     let process = match document.get_mut("process") {
-        Some(value) => process(value, "/process", warnings)?,
+        Some(value) => process(value, "/process", report)?,
         None => Extras::default(),
     };
     let seccomp = match document.get_mut("linux").and_then(Value::as_object_mut) {
-        Some(linux) => linux_section(linux, warnings)?,
+        Some(linux) => linux_section(linux, report)?,
         None => None,
     };
     Ok(Repaired { process, seccomp })
 }
 
 /// The traps within a `process` object at pointer `base`.
-pub fn process(value: &mut Value, base: &str, warnings: &mut Vec<Warning>) -> Result<Extras> {
+pub fn process(value: &mut Value, base: &str, report: &mut Report) -> Result<Extras> {
     let Some(process) = value.as_object_mut() else {
         return Ok(Extras::default()); // the wrong type is reported when the document gets its types
     };
@@ -83,50 +87,52 @@ pub fn process(value: &mut Value, base: &str, warnings: &mut Vec<Warning>) -> Re
         user.remove("username"); // for Windows
     }
     if !process.contains_key("cwd") {
-        return Err(Error::config(format!("{base}/cwd"), "Cwd property must not be empty"));
+        report.refuse_missing(Error::config(format!("{base}/cwd"), "Cwd property must not be empty"))?;
+        process.insert("cwd".to_owned(), "/".into());
     }
     // The crate defaults a missing class to best effort and a missing priority to 0.
     if let Some(Value::Object(priority)) = process.get("ioPriority") {
-        require(priority, &["class", "priority"], &format!("{base}/ioPriority"))?;
+        require(priority, &["class", "priority"], &format!("{base}/ioPriority"), report)?;
     }
     if let Some(Value::Object(size)) = process.get("consoleSize") {
-        require(size, &["height", "width"], &format!("{base}/consoleSize"))?;
+        require(size, &["height", "width"], &format!("{base}/consoleSize"), report)?;
     }
     let mut extras = Extras::default();
     // The crate fails on unknown names and accepts other spellings.
     if let Some(capabilities) = process.remove("capabilities") {
-        extras.capabilities = Some(typed(capabilities, &format!("{base}/capabilities"))?);
+        extras.capabilities = typed_part(capabilities, &format!("{base}/capabilities"), report)?;
     }
     // The crate spells the flags differently from the specification.
     if let Some(scheduler) = process.remove("scheduler") {
-        extras.scheduler = Some(typed(scheduler, &format!("{base}/scheduler"))?);
+        extras.scheduler = typed_part(scheduler, &format!("{base}/scheduler"), report)?;
     }
     // The crate refuses lists that the specification permits.
     if let Some(affinity) = process.remove("execCPUAffinity") {
-        extras.exec_cpu_affinity = Some(typed(affinity, &format!("{base}/execCPUAffinity"))?);
+        extras.exec_cpu_affinity = typed_part(affinity, &format!("{base}/execCPUAffinity"), report)?;
     }
-    require_in_list(process.get("rlimits"), &["type", "soft", "hard"], &format!("{base}/rlimits"))?;
+    let rlimits = process.get("rlimits");
+    require_in_list(rlimits, &["type", "soft", "hard"], &format!("{base}/rlimits"), report)?;
     for name in ["commandLine"] {
         if process.remove(name).is_some() {
-            warnings.push(Warning::new(format!("{base}/{name}"), "only meaningful on Windows, ignored"));
+            report.warn(format!("{base}/{name}"), "only meaningful on Windows, ignored");
         }
     }
     Ok(extras)
 }
 
-fn linux_section(linux: &mut Map<String, Value>, warnings: &mut Vec<Warning>) -> Result<Option<Policy>> {
+fn linux_section(linux: &mut Map<String, Value>, report: &mut Report) -> Result<Option<Policy>> {
     // The crate reads missing numbers of a device as 0.
     if let Some(Value::Array(devices)) = linux.get("devices") {
         for (index, device) in devices.iter().enumerate().filter_map(|(i, d)| Some((i, d.as_object()?))) {
             if device.get("type").and_then(Value::as_str) != Some("p") {
-                require(device, &["type", "major", "minor"], &format!("/linux/devices/{index}"))?;
+                require(device, &["type", "major", "minor"], &format!("/linux/devices/{index}"), report)?;
             }
         }
     }
     // The crate reads a rule without "allow" as one that denies.
     if let Some(Value::Array(rules)) = linux.get("resources").and_then(|r| r.get("devices")) {
         for (index, rule) in rules.iter().enumerate().filter_map(|(i, r)| Some((i, r.as_object()?))) {
-            require(rule, &["allow"], &format!("/linux/resources/devices/{index}"))?;
+            require(rule, &["allow"], &format!("/linux/resources/devices/{index}"), report)?;
         }
     }
     if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
@@ -138,33 +144,33 @@ fn linux_section(linux: &mut Map<String, Value>, warnings: &mut Vec<Warning>) ->
     if let Some(rdt) = linux.get_mut("intelRdt").and_then(Value::as_object_mut) {
         for name in ["enableCMT", "enableMBM"] {
             if rdt.remove(name).is_some() {
-                warnings.push(Warning::new(
-                    format!("/linux/intelRdt/{name}"),
-                    "removed from the specification in 1.3.0, ignored",
-                ));
+                let text = "removed from the specification in 1.3.0, ignored";
+                report.warn(format!("/linux/intelRdt/{name}"), text);
             }
         }
     }
     let Some(seccomp) = linux.remove("seccomp") else {
         return Ok(None);
     };
-    let policy = Policy::from_value(&seccomp)
-        .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
-    Ok(policy)
+    let read = |section: &Value| {
+        Policy::from_value(section)
+            .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))
+    };
+    Ok(readable(seccomp, "/linux/seccomp", report, read)?.flatten())
 }
 
 /// Looks for the members in each object of a list. What is no list or no object is left to the types.
-fn require_in_list(list: Option<&Value>, names: &[&str], base: &str) -> Result<()> {
+fn require_in_list(list: Option<&Value>, names: &[&str], base: &str, report: &mut Report) -> Result<()> {
     let objects = list.and_then(Value::as_array).into_iter().flatten().enumerate();
     for (index, object) in objects.filter_map(|(index, object)| Some((index, object.as_object()?))) {
-        require(object, names, &format!("{base}/{index}"))?;
+        require(object, names, &format!("{base}/{index}"), report)?;
     }
     Ok(())
 }
 
-fn require(object: &Map<String, Value>, names: &[&str], base: &str) -> Result<()> {
-    match names.iter().find(|name| !object.contains_key(**name)) {
-        Some(name) => Err(Error::config(format!("{base}/{name}"), format!("\"{name}\" is missing"))),
-        None => Ok(()),
+fn require(object: &Map<String, Value>, names: &[&str], base: &str, report: &mut Report) -> Result<()> {
+    for name in names.iter().filter(|name| !object.contains_key(**name)) {
+        report.refuse_missing(Error::config(format!("{base}/{name}"), format!("\"{name}\" is missing")))?;
     }
+    Ok(())
 }

@@ -3,32 +3,34 @@
 //! Go's decoder takes the last of two equal keys, so a document can mean one thing to an engine and another to us.
 //! Duplicates are therefore refused.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// The longest list or object that is accepted, in elements.
 const MOST_ELEMENTS: usize = 65_536;
 
-/// Parses `config.json`, whose top is an object.
-pub fn parse(bytes: &[u8]) -> Result<Value> {
-    parse_named(bytes, "config.json")
+/// Parses `config.json`, whose top is an object. Errors are those of the text, and keys that come twice.
+pub fn parse(bytes: &[u8], report: &mut Report) -> Result<Value> {
+    parse_named(bytes, "config.json", report)
 }
 
 /// Parses a document whose top is an object. `what` names it in errors.
-pub fn parse_named(bytes: &[u8], what: &str) -> Result<Value> {
+pub fn parse_named(bytes: &[u8], what: &str, report: &mut Report) -> Result<Value> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let parsed = Strict::deserialize(tracked);
+    let report = report.goes_on().then(|| RefCell::new(report));
+    let parsed = StrictVisitor { place: &Place::Top, report: report.as_ref() }.deserialize(tracked);
     let value = match parsed {
-        Ok(Strict(value)) => value,
+        Ok(value) => value,
         Err(error) => {
             return Err(Error::config(pointer("", &track.path()), format!("{what} is not valid: {error}")));
         }
@@ -47,21 +49,49 @@ pub fn parse_named(bytes: &[u8], what: &str) -> Result<Value> {
 pub fn first_value(stream: impl std::io::Read, what: &str) -> Result<Value> {
     let mut json = serde_json::Deserializer::from_reader(stream.take(super::LARGEST));
     let invalid = |problem: &dyn fmt::Display| Error::usage(format!("{what} is not valid: {problem}"));
-    let Strict(value) = Strict::deserialize(&mut json).map_err(|e| invalid(&e))?;
+    let visitor = StrictVisitor { place: &Place::Top, report: None };
+    let value = visitor.deserialize(&mut json).map_err(|e| invalid(&e))?;
     if value.is_object() { Ok(value) } else { Err(invalid(&"the top must be an object")) }
 }
 
-struct Strict(Value);
+/// Where in the document the visitor is.
+enum Place<'a> {
+    Top,
+    Member(&'a Place<'a>, &'a str),
+    Element(&'a Place<'a>, usize),
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Strict, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+impl Place<'_> {
+    fn pointer(&self) -> String {
+        match self {
+            Place::Top => String::new(),
+            Place::Member(above, key) => {
+                let mut pointer = above.pointer();
+                push_key(&mut pointer, key);
+                pointer
+            }
+            Place::Element(above, index) => format!("{}/{index}", above.pointer()),
+        }
     }
 }
 
-struct StrictVisitor;
+#[derive(Clone, Copy)]
+struct StrictVisitor<'a, 'r> {
+    place: &'a Place<'a>,
+    /// Who gets to know of keys that come twice; without it the first one ends the reading.
+    report: Option<&'a RefCell<&'r mut Report>>,
+}
 
-impl<'de> DeserializeSeed<'de> for StrictVisitor {
+impl<'a, 'r> StrictVisitor<'a, 'r> {
+    fn at<'b>(self, place: &'b Place<'b>) -> StrictVisitor<'b, 'r>
+    where
+        'a: 'b,
+    {
+        StrictVisitor { place, report: self.report }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for StrictVisitor<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Value, D::Error> {
@@ -69,7 +99,7 @@ impl<'de> DeserializeSeed<'de> for StrictVisitor {
     }
 }
 
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for StrictVisitor<'_, '_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,7 +136,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> std::result::Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element_seed(StrictVisitor)? {
+        loop {
+            let place = Place::Element(self.place, list.len());
+            let Some(element) = elements.next_element_seed(self.at(&place))? else { break };
             if list.len() >= MOST_ELEMENTS {
                 return Err(A::Error::custom(format!("a list has more than {MOST_ELEMENTS} elements")));
             }
@@ -119,13 +151,19 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         let mut nulls: BTreeSet<String> = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
+            let place = Place::Member(self.place, &key);
             if object.contains_key(&key) || nulls.contains(&key) {
-                return Err(A::Error::custom(format!("duplicate key \"{key}\"")));
+                let problem = format!("duplicate key \"{key}\"");
+                let Some(report) = self.report else { return Err(A::Error::custom(problem)) };
+                let error = Error::config(place.pointer(), format!("config.json is not valid: {problem}"));
+                report.borrow_mut().refuse(error).map_err(A::Error::custom)?;
+                members.next_value::<IgnoredAny>()?;
+                continue;
             }
             if object.len() + nulls.len() >= MOST_ELEMENTS {
                 return Err(A::Error::custom(format!("an object has more than {MOST_ELEMENTS} members")));
             }
-            match members.next_value_seed(StrictVisitor)? {
+            match members.next_value_seed(self.at(&place))? {
                 Value::Null => {
                     nulls.insert(key);
                 }

@@ -39,7 +39,12 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
 
 /// A user namespace with these maps that nobody lives in.
 pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {
-    let failed = |call: &'static str, e| Error::kernel("make a user namespace for the mount", call, e);
+    namespace_of(&User::New { uids: uids.clone(), gids: gids.clone() }, false)
+}
+
+/// The same for the maps of a container, which `check` tries.
+pub fn namespace_of(maps: &User, rootless: bool) -> Result<OwnedFd> {
+    let failed = |call: &'static str, e| Error::kernel("make a user namespace", call, e);
     let (reading, writing) = fd::pipe().map_err(|e| failed("pipe2(2)", e))?;
     let child = match clone_child(flag::USER, None, Parentage::Mine).map_err(|e| failed("clone3(2)", e))? {
         Side::Child => {
@@ -50,8 +55,7 @@ pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {
         }
         Side::Parent(child) => child,
     };
-    let maps = User::New { uids: uids.clone(), gids: gids.clone() };
-    let opened = write(child.pid, &maps, false).and_then(|()| open_namespace(child.pid, "user"));
+    let opened = write(child.pid, maps, rootless).and_then(|()| open_namespace(child.pid, "user"));
     drop(writing);
     let _ = child.wait();
     opened

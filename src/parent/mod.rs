@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod create;
+pub mod examine;
 pub mod exec;
 pub mod failure;
 pub mod foreground;

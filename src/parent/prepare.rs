@@ -16,6 +16,7 @@ use super::root_mount::RootMount;
 use crate::cgroup::{Cgroup, Layout, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::Plan;
+use crate::plan::devices::Node;
 use crate::plan::mounts::{IdMapping, Kind, Mount};
 use crate::plan::namespaces::{Join, KINDS, flag};
 use crate::plan::rootfs::Pivot;
@@ -223,7 +224,9 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         .map(|(index, mount)| if plan.notify == Some(index) { Ok(None) } else { source(mount) })
         .collect::<Result<Vec<_>>>()?;
     let namespaces = plan.namespaces.joined.iter().map(namespace).collect::<Result<Vec<_>>>()?;
-    refuse_own_namespaces(plan, &namespaces)?;
+    for (join, opened) in plan.namespaces.joined.iter().zip(&namespaces) {
+        refuse_own_namespace(plan, join, opened)?;
+    }
     let (console, relay) = console::connect(plan.process.terminal, inputs.console_socket.as_deref())?;
     let null = if plan.rootfs.masked.is_empty() { None } else { null_mount()? };
     let placement = plan.security.seccomp.as_ref().map(|s| s.placement);
@@ -259,7 +262,8 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     Ok((prepared, relay))
 }
 
-fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
+/// Opens the root file system; the second value is its path without links.
+pub(super) fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
     let at = "/root/path";
     let shown = plan.rootfs.path.display();
     let failed = |call: &'static str, errno| {
@@ -314,7 +318,8 @@ pub(super) fn source(mount: &Mount) -> Result<Option<Source>> {
     }
 }
 
-fn own_id_map(mount: &Mount) -> Result<Option<OwnedFd>> {
+/// Makes the user namespace that maps the ids of a mount.
+pub(super) fn own_id_map(mount: &Mount) -> Result<Option<OwnedFd>> {
     match &mount.id_mapping {
         Some((IdMapping::Own { uids, gids }, _)) => super::id_maps::namespace_with(uids, gids)
             .map(Some)
@@ -323,7 +328,8 @@ fn own_id_map(mount: &Mount) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn namespace(join: &Join) -> Result<OwnedFd> {
+/// Opens a namespace that is joined.
+pub(super) fn namespace(join: &Join) -> Result<OwnedFd> {
     let at = format!("{}/path", join.at);
     let shown = join.path.to_string_lossy();
     let name = KINDS.iter().find(|(flag, ..)| *flag == join.flag).map_or("?", |(_, name, ..)| name);
@@ -340,28 +346,22 @@ fn namespace(join: &Join) -> Result<OwnedFd> {
 /// A namespace that is the caller's own is none: what is done in it would be done to the host.
 ///
 /// Joining the own mount namespace would change the root directory of every process in it.
-fn refuse_own_namespaces(plan: &Plan, opened: &[OwnedFd]) -> Result<()> {
-    for (join, fd) in plan.namespaces.joined.iter().zip(opened) {
-        let changes =
-            |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
-        let matters = match join.flag {
-            flag::MOUNT => true,
-            flag::NETWORK => changes("net/") || !plan.net_devices.is_empty(),
-            flag::IPC => changes("kernel/msg") || changes("kernel/s") || changes("fs/mqueue/"),
-            flag::UTS => {
-                plan.uts.hostname.is_some() || plan.uts.domainname.is_some() || changes("kernel/domainname")
-            }
-            _ => false,
-        };
-        if matters && is_own(join, fd)? {
-            return Err(Error::config(
-                format!("{}/path", join.at),
-                format!(
-                    "{} is the caller's own namespace, and the host would be changed",
-                    join.path.to_string_lossy()
-                ),
-            ));
+pub(super) fn refuse_own_namespace(plan: &Plan, join: &Join, opened: &OwnedFd) -> Result<()> {
+    let changes =
+        |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
+    let matters = match join.flag {
+        flag::MOUNT => true,
+        flag::NETWORK => changes("net/") || !plan.net_devices.is_empty(),
+        flag::IPC => changes("kernel/msg") || changes("kernel/s") || changes("fs/mqueue/"),
+        flag::UTS => {
+            plan.uts.hostname.is_some() || plan.uts.domainname.is_some() || changes("kernel/domainname")
         }
+        _ => false,
+    };
+    if matters && is_own(join, opened)? {
+        let shown = join.path.to_string_lossy();
+        let problem = format!("{shown} is the caller's own namespace, and the host would be changed");
+        return Err(Error::config(format!("{}/path", join.at), problem));
     }
     Ok(())
 }
@@ -378,7 +378,7 @@ fn is_own(join: &Join, fd: &OwnedFd) -> Result<bool> {
 }
 
 /// The host's /dev/null, verified, as a mount that can be attached anywhere. `None` without the privilege.
-fn null_mount() -> Result<Option<OwnedFd>> {
+pub(super) fn null_mount() -> Result<Option<OwnedFd>> {
     let failed =
         |call: &'static str, e| Error::kernel("open /dev/null of the host", call, e).at("/linux/maskedPaths");
     match open_tree_clone(path::cwd_fd(), c"/dev/null", false, 0) {
@@ -396,25 +396,25 @@ fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     if !plan.devices.bind_nodes || !plan.devices.populate {
         return Ok(Vec::new());
     }
-    let mut bound = Vec::with_capacity(plan.devices.nodes.len());
-    for node in &plan.devices.nodes {
-        if node.mode & libc::S_IFMT == libc::S_IFIFO {
-            bound.push(None);
-            continue;
-        }
-        let failed = |call: &'static str, e| {
-            let what = format!("open {} of the host, to bind it into the user namespace", node.shown);
-            Error::kernel(what, call, e).at(&node.at)
-        };
-        let host = CString::new(node.shown.as_str()).map_err(|_| failed("open_tree(2)", Errno::EINVAL))?;
-        let tree = open_tree_clone(path::cwd_fd(), &host, false, 0).map_err(|e| failed("open_tree(2)", e))?;
-        let stat = path::stat_fd(tree.as_fd()).map_err(|e| failed("statx(2)", e))?;
-        if stat.kind() != node.mode & libc::S_IFMT || stat.rdev != node.numbers {
-            return Err(Error::config(&node.at, format!("{} of the host is another device", node.shown)));
-        }
-        bound.push(Some(tree));
+    plan.devices.nodes.iter().map(device_node).collect()
+}
+
+/// A node of the host, if it is the device that is meant. Fifos are made in any case.
+pub(super) fn device_node(node: &Node) -> Result<Option<OwnedFd>> {
+    if node.mode & libc::S_IFMT == libc::S_IFIFO {
+        return Ok(None);
     }
-    Ok(bound)
+    let failed = |call: &'static str, e| {
+        let what = format!("open {} of the host, to bind it into the user namespace", node.shown);
+        Error::kernel(what, call, e).at(&node.at)
+    };
+    let host = CString::new(node.shown.as_str()).map_err(|_| failed("open_tree(2)", Errno::EINVAL))?;
+    let tree = open_tree_clone(path::cwd_fd(), &host, false, 0).map_err(|e| failed("open_tree(2)", e))?;
+    let stat = path::stat_fd(tree.as_fd()).map_err(|e| failed("statx(2)", e))?;
+    if stat.kind() != node.mode & libc::S_IFMT || stat.rdev != node.numbers {
+        return Err(Error::config(&node.at, format!("{} of the host is another device", node.shown)));
+    }
+    Ok(Some(tree))
 }
 
 /// What a mount of type cgroup shows, from cgroups that exist or will exist. The container's own are not in it yet.

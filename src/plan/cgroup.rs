@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{Linux, LinuxResources};
 
 use crate::error::{Error, Result};
+use crate::report::Report;
 pub use path::CgroupPath;
 pub use settings::{Controller, Setting};
 
@@ -72,15 +73,6 @@ pub struct Request<'a> {
     pub annotations: Option<&'a BTreeMap<String, String>>,
 }
 
-/// Something that was asked for and has no effect here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// Where `config.json` asks for it.
-    pub pointer: String,
-    /// What becomes of it, one line.
-    pub text: String,
-}
-
 /// Where the cgroup lies and what it is set to.
 #[derive(Clone, Debug)]
 pub struct CgroupPlan {
@@ -100,8 +92,6 @@ pub struct CgroupPlan {
     pub devices: devices::Policy,
     /// With systemd: the properties of the unit, but for the process in it.
     pub properties: Vec<systemd::Property>,
-    /// What was asked for in vain.
-    pub warnings: Vec<Warning>,
     /// The caller lacks the privileges of the host's root.
     pub rootless: bool,
     /// The config names a path, so going without a cgroup is an error.
@@ -112,20 +102,19 @@ pub struct CgroupPlan {
 ///
 /// Errors: a value that is invalid or that this host's hierarchies cannot express, with its pointer.
 /// Source: config-linux.md#cgroups-path, config-linux.md#control-groups.
-pub fn plan_cgroup(request: &Request) -> Result<CgroupPlan> {
+pub fn plan_cgroup(request: &Request, report: &mut Report) -> Result<CgroupPlan> {
     let configured = request.linux.and_then(|linux| linux.cgroups_path().as_ref());
     let resources = request.linux.and_then(|linux| linux.resources().clone());
-    let path = path::plan_path(request, configured)?;
-    let mut warnings = Vec::new();
+    let path = report.keep(path::plan_path(request, configured))?;
     let settings = match &resources {
-        Some(resources) => settings::settings(resources, request.mode, request.unified, &mut warnings)?,
+        Some(resources) => settings::settings(resources, request.mode, request.unified, report)?,
         None => Vec::new(),
     };
     let rules = resources.as_ref().and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    let devices = devices::plan_devices(rules, request.device_nodes)?;
+    let devices = devices::plan_devices(rules, request.device_nodes, report)?;
     let none = BTreeMap::new();
     let properties = match &path {
-        CgroupPath::Unit(unit) => {
+        Some(CgroupPath::Unit(unit)) => {
             let facts = systemd::Facts {
                 id: request.id,
                 unit,
@@ -135,20 +124,19 @@ pub fn plan_cgroup(request: &Request) -> Result<CgroupPlan> {
                 settings: &settings,
                 policy: &devices,
             };
-            systemd::properties(&facts, &mut warnings)?
+            systemd::properties(&facts, report)?
         }
-        CgroupPath::Absolute(_) | CgroupPath::Relative(_) => Vec::new(),
+        Some(CgroupPath::Absolute(_) | CgroupPath::Relative(_)) | None => Vec::new(),
     };
     Ok(CgroupPlan {
         driver: request.driver,
         mode: request.mode,
         unified: request.unified.to_vec(),
-        path,
+        path: path.unwrap_or(CgroupPath::Relative(Vec::new())),
         resources,
         settings,
         devices,
         properties,
-        warnings,
         rootless: request.rootless,
         path_requested: configured.is_some_and(|path| !path.as_os_str().is_empty()),
     })

@@ -4,12 +4,13 @@
 
 use std::ffi::{CStr, CString};
 
-use oci_spec::runtime::{Linux, LinuxDeviceType, Process};
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, Process};
 
 use super::mounts::{Mount, normalize};
 use super::namespaces::Namespaces;
 use super::{c_string, item};
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// One node.
 #[derive(Clone, Debug)]
@@ -77,6 +78,7 @@ pub fn plan(
     process: &Process,
     mounts: &[Mount],
     namespaces: &Namespaces,
+    report: &mut Report,
 ) -> Result<Devices> {
     let mut nodes: Vec<Node> = Vec::new();
     for (path, major, minor) in DEFAULTS {
@@ -93,7 +95,7 @@ pub fn plan(
     }
     for (index, device) in linux.and_then(|l| l.devices().as_deref()).unwrap_or_default().iter().enumerate() {
         let at = item("/linux/devices", index);
-        let node = configured(device, at)?;
+        let Some(node) = configured(device, at, report)? else { continue };
         // Always a link to pts/ptmx.
         if node.shown == "/dev/ptmx" {
             continue;
@@ -113,47 +115,59 @@ pub fn plan(
     })
 }
 
-fn configured(device: &oci_spec::runtime::LinuxDevice, at: String) -> Result<Node> {
+fn configured(device: &LinuxDevice, at: String, report: &mut Report) -> Result<Option<Node>> {
     const LARGEST_MAJOR: i64 = (1 << 12) - 1;
     const LARGEST_MINOR: i64 = (1 << 20) - 1;
-    let shown = device.path().to_string_lossy().into_owned();
-    if !shown.starts_with('/') {
-        return Err(Error::config(format!("{at}/path"), "the path of a device must be absolute"));
-    }
+    let shown = device.path().to_string_lossy();
+    let is_absolute = match shown.starts_with('/') {
+        true => Ok(()),
+        false => Err(Error::config(format!("{at}/path"), "the path of a device must be absolute")),
+    };
+    let is_absolute = report.keep(is_absolute)?.is_some();
     let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
-        LinuxDeviceType::B => libc::S_IFBLK,
-        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::C | LinuxDeviceType::U => Some(libc::S_IFCHR),
+        LinuxDeviceType::B => Some(libc::S_IFBLK),
+        LinuxDeviceType::P => Some(libc::S_IFIFO),
         LinuxDeviceType::A => {
-            return Err(Error::config(
-                format!("{at}/type"),
-                "\"a\" is no type of a device node: c, u, b or p",
-            ));
+            let problem = "\"a\" is no type of a device node: c, u, b or p";
+            report.refuse(Error::config(format!("{at}/type"), problem))?;
+            None
         }
     };
-    let numbers = if kind == libc::S_IFIFO {
-        (0, 0)
-    } else {
-        let number = |name: &str, value: i64, largest: i64| {
-            u32::try_from(value)
-                .ok()
-                .filter(|_| value <= largest)
-                .ok_or_else(|| Error::config(format!("{at}/{name}"), format!("must be from 0 to {largest}")))
-        };
-        (number("major", device.major(), LARGEST_MAJOR)?, number("minor", device.minor(), LARGEST_MINOR)?)
+    let number = |name: &str, value: i64, largest: i64| {
+        u32::try_from(value)
+            .ok()
+            .filter(|_| value <= largest)
+            .ok_or_else(|| Error::config(format!("{at}/{name}"), format!("must be from 0 to {largest}")))
     };
-    let path = normalize(&shown);
-    if path.is_empty() {
-        return Err(Error::config(format!("{at}/path"), "the root directory cannot be a device"));
-    }
-    Ok(Node {
-        path: c_string(&path, &format!("{at}/path"))?,
-        shown: format!("/{path}"),
+    let numbers = if kind == Some(libc::S_IFIFO) {
+        Some((0, 0))
+    } else {
+        let major = report.keep(number("major", device.major(), LARGEST_MAJOR))?;
+        major.zip(report.keep(number("minor", device.minor(), LARGEST_MINOR))?)
+    };
+    let path = match is_absolute {
+        true => report.keep(path_of(&shown, &format!("{at}/path")))?,
+        false => None,
+    };
+    let (Some(kind), Some(numbers), Some((path, shown))) = (kind, numbers, path) else { return Ok(None) };
+    Ok(Some(Node {
+        path,
+        shown,
         mode: kind | device.file_mode().unwrap_or(0o666) & 0o7777,
         numbers,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
         at,
         configured: true,
-    })
+    }))
+}
+
+/// The path without leading slash, and as it is shown.
+fn path_of(written: &str, at: &str) -> Result<(CString, String)> {
+    let path = normalize(written);
+    if path.is_empty() {
+        return Err(Error::config(at, "the root directory cannot be a device"));
+    }
+    Ok((c_string(&path, at)?, format!("/{path}")))
 }

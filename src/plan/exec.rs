@@ -18,6 +18,7 @@ use crate::config::process::{ExecCpuAffinity, Extras};
 use crate::config::{Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// What the command line and the record of the container contribute.
 #[derive(Debug)]
@@ -116,12 +117,13 @@ impl ExecPlan {
 
 /// Makes the plan.
 pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPlan> {
-    let listed = namespaces::plan(config.spec.linux().as_ref(), host)?;
+    let report = &mut Report::of_first_error();
+    let listed = namespaces::plan(config.spec.linux().as_ref(), host, report)?;
     let (process, extras, base) = match request.source {
         Source::File { process, extras } => of_file(config, *process, extras),
         Source::Arguments(arguments) => of_arguments(config, &arguments)?,
     };
-    let mut planned = plan_at(&process, &extras, base)?;
+    let mut planned = plan_at(&process, &extras, base, report)?;
     match (planned.terminal.is_some(), request.detached, request.console_socket) {
         (true, true, false) => {
             return Err(Error::usage(
@@ -137,14 +139,14 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
     if request.listen_fds > 0 {
         planned.environment.push(c_string(&format!("LISTEN_FDS={}", request.listen_fds), "")?);
     }
-    let mut warnings = Vec::new();
-    let annotations = annotations(&config.spec)?;
-    let identity = identity::plan(&process, &extras, base, &annotations, &listed, host, &mut warnings)?;
+    let annotations = annotations(&config.spec, report)?;
+    let mut own = Report::of_first_error();
+    let identity = identity::plan(&process, &extras, base, &annotations, &listed, host, &mut own)?;
     Ok(ExecPlan {
         identity,
         // What there was to say about the container was said when it was created.
-        security: security::plan(config, &process, host, &mut Vec::new())?,
-        limits: limits::plan(&process, base)?,
+        security: security::plan(config, &process, host, report)?,
+        limits: limits::plan(&process, base, report)?,
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),
         keyring: match request.no_new_keyring {
@@ -153,7 +155,7 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
         },
         listen_fds: request.listen_fds,
         process: planned,
-        warnings,
+        warnings: own.into_warnings(),
     })
 }
 

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Hook as ConfigHook, Hooks as ConfigHooks};
 
 use super::{c_string, item};
 use crate::error::{Error, Result};
+use crate::report::Report;
 use crate::sys::exec::StringList;
 
 /// One program.
@@ -47,66 +48,86 @@ pub struct Hooks {
 
 /// Plans all hooks; `environment` is that of the container's process, which startContainer hooks get when they
 /// have none of their own.
-pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList) -> Result<Hooks> {
+pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut Report) -> Result<Hooks> {
     let Some(hooks) = hooks else { return Ok(Hooks::default()) };
     #[allow(deprecated)] // prestart still has to be supported
     let prestart = hooks.prestart();
     Ok(Hooks {
-        prestart: list(prestart, "prestart", None)?,
-        create_runtime: list(hooks.create_runtime(), "createRuntime", None)?,
-        create_container: list(hooks.create_container(), "createContainer", None)?,
-        start_container: list(hooks.start_container(), "startContainer", Some(environment))?,
-        poststart: list(hooks.poststart(), "poststart", None)?,
-        poststop: list(hooks.poststop(), "poststop", None)?,
+        prestart: list(prestart, "prestart", None, report)?,
+        create_runtime: list(hooks.create_runtime(), "createRuntime", None, report)?,
+        create_container: list(hooks.create_container(), "createContainer", None, report)?,
+        start_container: list(hooks.start_container(), "startContainer", Some(environment), report)?,
+        poststart: list(hooks.poststart(), "poststart", None, report)?,
+        poststop: list(hooks.poststop(), "poststop", None, report)?,
     })
 }
 
 /// Plans the hooks that run after `create`, from the record of a container.
 pub fn later(hooks: &crate::state::HookLists) -> Result<Hooks> {
+    let report = &mut Report::of_first_error();
     Ok(Hooks {
-        poststart: list(&hooks.poststart, "poststart", None)?,
-        poststop: list(&hooks.poststop, "poststop", None)?,
+        poststart: list(&hooks.poststart, "poststart", None, report)?,
+        poststop: list(&hooks.poststop, "poststop", None, report)?,
         ..Hooks::default()
     })
 }
 
-fn list(hooks: &Option<Vec<ConfigHook>>, kind: &str, default: Option<&StringList>) -> Result<Vec<Hook>> {
-    let hooks = hooks.as_deref().unwrap_or_default();
-    hooks.iter().enumerate().map(|(index, hook)| one(hook, kind, index, default)).collect()
+fn list(
+    hooks: &Option<Vec<ConfigHook>>,
+    kind: &str,
+    default: Option<&StringList>,
+    report: &mut Report,
+) -> Result<Vec<Hook>> {
+    let mut planned = Vec::new();
+    for (index, hook) in hooks.iter().flatten().enumerate() {
+        planned.extend(one(hook, kind, index, default, report)?);
+    }
+    Ok(planned)
 }
 
-fn one(hook: &ConfigHook, kind: &str, index: usize, default: Option<&StringList>) -> Result<Hook> {
+fn one(
+    hook: &ConfigHook,
+    kind: &str,
+    index: usize,
+    default: Option<&StringList>,
+    report: &mut Report,
+) -> Result<Option<Hook>> {
     let at = item(&format!("/hooks/{kind}"), index);
-    if !hook.path().is_absolute() {
-        return Err(Error::config(format!("{at}/path"), "the path of a hook must be absolute"));
-    }
-    let path = c_string(&hook.path().to_string_lossy(), &format!("{at}/path"))?;
-    let strings = |list: &[String], member: &str| -> Result<Vec<CString>> {
-        list.iter().enumerate().map(|(i, s)| c_string(s, &format!("{at}/{member}/{i}"))).collect()
-    };
+    let path = report.keep(path_of(hook, &format!("{at}/path")))?;
     let arguments = match hook.args().as_deref().unwrap_or_default() {
-        [] => vec![path.clone()],
-        listed => strings(listed, "args")?,
+        [] => path.iter().cloned().collect(),
+        listed => strings(listed, &format!("{at}/args"), report)?,
     };
     let environment = match (hook.env().as_deref().unwrap_or_default(), default) {
         ([], Some(default)) => default.clone(),
-        (listed, _) => StringList::new(strings(listed, "env")?),
+        (listed, _) => StringList::new(strings(listed, &format!("{at}/env"), report)?),
     };
-    let timeout = match hook.timeout() {
-        None => None,
-        Some(seconds) => Some(Duration::from_secs(
-            u64::try_from(seconds)
-                .ok()
-                .filter(|s| *s > 0)
-                .ok_or_else(|| Error::config(format!("{at}/timeout"), "must be greater than zero"))?,
-        )),
-    };
-    Ok(Hook {
+    let timeout = hook.timeout().map(|seconds| {
+        let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+        seconds.ok_or_else(|| Error::config(format!("{at}/timeout"), "must be greater than zero"))
+    });
+    let timeout = report.keep(timeout.transpose())?.flatten().map(Duration::from_secs);
+    Ok(path.map(|path| Hook {
         path,
         arguments: StringList::new(arguments),
         environment,
         timeout,
         name: format!("{kind} hook #{index}"),
         at,
-    })
+    }))
+}
+
+fn path_of(hook: &ConfigHook, at: &str) -> Result<CString> {
+    if !hook.path().is_absolute() {
+        return Err(Error::config(at, "the path of a hook must be absolute"));
+    }
+    c_string(&hook.path().to_string_lossy(), at)
+}
+
+fn strings(list: &[String], base: &str, report: &mut Report) -> Result<Vec<CString>> {
+    let mut strings = Vec::with_capacity(list.len());
+    for (index, text) in list.iter().enumerate() {
+        strings.extend(report.keep(c_string(text, &item(base, index)))?);
+    }
+    Ok(strings)
 }

@@ -8,10 +8,10 @@ use caps::Capability;
 use oci_spec::runtime::Process;
 
 use super::namespaces::{Namespaces, User};
-use crate::config::Warning;
 use crate::config::process::{Capabilities, Extras};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// Bit N for capability N.
 pub type Set = u64;
@@ -69,22 +69,22 @@ pub fn plan(
     annotations: &BTreeMap<String, String>,
     namespaces: &Namespaces,
     host: &Host,
-    warnings: &mut Vec<Warning>,
+    report: &mut Report,
 ) -> Result<Identity> {
     const DEFAULT_UMASK: u32 = 0o022; // what runc sets; the specification says nothing
     let user = process.user();
     for (member, id) in [("uid", user.uid()), ("gid", user.gid())] {
         if id == u32::MAX {
-            return Err(Error::config(format!("{base}/user/{member}"), "4294967295 is no id"));
+            report.refuse(Error::config(format!("{base}/user/{member}"), "4294967295 is no id"))?;
         }
     }
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
-        return Err(Error::config(format!("{base}/user/umask"), "must be at most 511 (0777)"));
+        report.refuse(Error::config(format!("{base}/user/umask"), "must be at most 511 (0777)"))?;
     }
     let additional = user.additional_gids().as_deref().unwrap_or_default();
-    if let Some(index) = additional.iter().position(|gid| *gid == u32::MAX) {
-        return Err(Error::config(format!("{base}/user/additionalGids/{index}"), "4294967295 is no id"));
+    for (index, _) in additional.iter().enumerate().filter(|(_, gid)| **gid == u32::MAX) {
+        report.refuse(Error::config(format!("{base}/user/additionalGids/{index}"), "4294967295 is no id"))?;
     }
     if let User::New { uids, gids } = &namespaces.user {
         let groups =
@@ -92,24 +92,20 @@ pub fn plan(
         let ids = [("uid".to_owned(), user.uid(), uids), ("gid".to_owned(), user.gid(), gids)];
         for (member, id, map) in ids.into_iter().chain(groups) {
             if map.outside(id).is_none() {
-                return Err(Error::config(
-                    format!("{base}/user/{member}"),
-                    format!("{id} is not mapped in the user namespace"),
-                ));
+                let problem = format!("{id} is not mapped in the user namespace");
+                report.refuse(Error::config(format!("{base}/user/{member}"), problem))?;
             }
         }
     }
     let keep = annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1");
     let denied = host.is_rootless() && !host.in_user_namespace;
     if denied && !additional.is_empty() {
-        return Err(Error::config(
-            format!("{base}/user/additionalGids"),
-            "cannot set any additional groups in a rootless container",
-        ));
+        let problem = "cannot set any additional groups in a rootless container";
+        report.refuse(Error::config(format!("{base}/user/additionalGids"), problem))?;
     }
     let names = |set: &str| format!("{base}/capabilities/{set}");
     let capabilities = match &extras.capabilities {
-        Some(listed) => sets(listed, &names, host.grantable(namespaces.has_user()), host, warnings)?,
+        Some(listed) => sets(listed, &names, host.grantable(namespaces.has_user()), host, report)?,
         // No list means no capability: leaving the caller's would be a hole (GHSA of a peer, 2026).
         None => CapabilitySets::default(),
     };
@@ -130,7 +126,7 @@ fn sets(
     at: &dyn Fn(&str) -> String,
     available: Set,
     host: &Host,
-    warnings: &mut Vec<Warning>,
+    report: &mut Report,
 ) -> Result<CapabilitySets> {
     let mut read = |list: &[String], set: &str| {
         let mut bits: Set = 0;
@@ -139,8 +135,8 @@ fn sets(
             match number(name) {
                 Some(number) if number <= host.last_capability => bits |= 1 << number,
                 // A capability that this kernel is too old for cannot be granted, which is no error.
-                Some(_) => warnings.push(Warning::new(pointer, format!("this kernel has no {name}"))),
-                None => return Err(Error::config(pointer, format!("unknown capability \"{name}\""))),
+                Some(_) => report.warn(pointer, format!("this kernel has no {name}")),
+                None => report.refuse(Error::config(pointer, format!("unknown capability \"{name}\"")))?,
             }
         }
         Ok(bits)
@@ -153,7 +149,7 @@ fn sets(
     // The kernel refuses what cannot be had, as a whole; the specification wants a warning and the rest.
     let mut fit = |bits: Set, within: Set, set: &str, why: &str| {
         if bits & !within != 0 {
-            warnings.push(Warning::new(at(set), format!("{} {why}", list(bits & !within))));
+            report.warn(at(set), format!("{} {why}", list(bits & !within)));
         }
         bits & within
     };

@@ -4,9 +4,9 @@
 
 use oci_spec::runtime::Linux;
 
-use crate::config::Warning;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// What the configuration asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +59,10 @@ impl IntelRdt {
 const BASE: &str = "/linux/intelRdt";
 
 /// Plans the group of the container `id`.
-pub fn plan(
-    linux: Option<&Linux>,
-    id: &str,
-    host: &Host,
-    warnings: &mut Vec<Warning>,
-) -> Result<Option<IntelRdt>> {
+pub fn plan(linux: Option<&Linux>, id: &str, host: &Host, report: &mut Report) -> Result<Option<IntelRdt>> {
     let Some(asked) = linux.and_then(|l| l.intel_rdt().as_ref()) else { return Ok(None) };
     if host.is_rootless() {
-        return Err(Error::config(BASE, "only the root of the host can use the resctrl file system"));
+        report.refuse(Error::config(BASE, "only the root of the host can use the resctrl file system"))?;
     }
     let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     let mut planned = IntelRdt {
@@ -80,13 +75,13 @@ pub fn plan(
     if let Some(name) = given(asked.clos_id()) {
         let has_schema = planned.l3.is_some() || planned.bandwidth.is_some() || !planned.schemata.is_empty();
         planned.origin = if has_schema { Origin::Shared } else { Origin::Existing };
-        planned.group = group(&name)?;
+        planned.group = report.keep(group(&name))?.unwrap_or_default();
     }
-    check_l3(planned.l3.as_deref(), &format!("{BASE}/l3CacheSchema"), warnings);
-    check_bandwidth(planned.bandwidth.as_deref(), &format!("{BASE}/memBwSchema"))?;
+    check_l3(planned.l3.as_deref(), &format!("{BASE}/l3CacheSchema"), report);
+    report.keep(check_bandwidth(planned.bandwidth.as_deref(), &format!("{BASE}/memBwSchema")))?;
     for (index, line) in planned.schemata.iter().enumerate() {
         if line.contains('\n') {
-            return Err(Error::config(format!("{BASE}/schemata/{index}"), "a schema is one line"));
+            report.refuse(Error::config(format!("{BASE}/schemata/{index}"), "a schema is one line"))?;
         }
     }
     Ok(Some(planned))
@@ -110,13 +105,13 @@ fn group(name: &str) -> Result<String> {
 }
 
 /// A processor that tells code from data has other names for its schemas.
-fn check_l3(schema: Option<&str>, at: &str, warnings: &mut Vec<Warning>) {
+fn check_l3(schema: Option<&str>, at: &str, report: &mut Report) {
     let Some(schema) = schema else { return };
     if !schema.starts_with("L3:") {
-        warnings.push(Warning::new(at, "a schema of the L3 cache should start with L3:"));
+        report.warn(at, "a schema of the L3 cache should start with L3:");
     }
     if schema.contains('\n') {
-        warnings.push(Warning::new(at, "a schema of the L3 cache should be one line"));
+        report.warn(at, "a schema of the L3 cache should be one line");
     }
 }
 

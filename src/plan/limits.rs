@@ -6,6 +6,7 @@ use oci_spec::runtime::{PosixRlimitType, Process};
 
 use super::item;
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// One resource limit.
 #[derive(Clone, Copy, Debug)]
@@ -30,23 +31,26 @@ pub struct Limits {
 }
 
 /// Plans the limits of the process object at `base`.
-pub fn plan(process: &Process, base: &str) -> Result<Limits> {
+pub fn plan(process: &Process, base: &str, report: &mut Report) -> Result<Limits> {
     let mut rlimits: Vec<(Rlimit, String)> = Vec::new();
     for (index, limit) in process.rlimits().iter().flatten().enumerate() {
         let at = item(&format!("{base}/rlimits"), index);
         let (resource, name) = resource(limit.typ());
         if rlimits.iter().any(|(known, _)| known.resource == resource) {
-            return Err(Error::config(at, format!("{name} is listed twice")));
+            report.refuse(Error::config(at, format!("{name} is listed twice")))?;
+            continue;
         }
         let (soft, hard) = (limit.soft(), limit.hard());
         if soft > hard {
-            return Err(Error::config(at, format!("the soft limit {soft} exceeds the hard limit {hard}")));
+            let problem = format!("the soft limit {soft} exceeds the hard limit {hard}");
+            report.refuse(Error::config(at, problem))?;
+            continue;
         }
         rlimits.push((Rlimit { resource, name, soft, hard }, at));
     }
     let oom_score_adj = process.oom_score_adj();
     if oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
-        return Err(Error::config(format!("{base}/oomScoreAdj"), "must be from -1000 to 1000"));
+        report.refuse(Error::config(format!("{base}/oomScoreAdj"), "must be from -1000 to 1000"))?;
     }
     Ok(Limits { rlimits, oom_score_adj })
 }

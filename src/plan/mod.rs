@@ -9,6 +9,7 @@
 //! directory) stay questions here, as types; the child answers each once, on a file descriptor.
 #![forbid(unsafe_code)]
 
+mod advice;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use crate::config::{Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// What the command line and the calling process contribute to a plan.
 #[derive(Clone, Debug, Default)]
@@ -113,25 +115,41 @@ pub struct Plan {
 }
 
 /// Makes the plan of `create` and `run`.
+///
+/// Errors: the first thing that is wrong with the configuration or that this host cannot do.
 pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
+    let mut report = Report::of_first_error();
+    let mut plan = plan_into(config, request, host, &mut report)?;
+    plan.warnings = config.warnings.iter().cloned().chain(report.into_warnings()).collect();
+    Ok(plan)
+}
+
+/// The same with everything that is to be said told to `report`, and nothing in `warnings`.
+///
+/// Where the report goes on after errors, the plan lacks what is wrong and cannot be carried out.
+pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut Report) -> Result<Plan> {
     let spec = &config.spec;
-    let mut warnings = config.warnings.clone();
-    version(spec.version())?;
+    report.keep(version(spec.version()))?;
     let linux = spec.linux().as_ref();
-    let annotations = annotations(spec)?;
-    let namespaces = namespaces::plan(linux, host)?;
-    let Some(process) = spec.process().as_ref() else {
-        return Err(Error::config("/process", "process property must be set")
-            .hint("a container without a process cannot be started"));
+    let annotations = annotations(spec, report)?;
+    let namespaces = namespaces::plan(linux, host, report)?;
+    let model = oci_spec::runtime::Process::default();
+    let process = match spec.process() {
+        Some(process) => process,
+        None => {
+            let error = Error::config("/process", "process property must be set");
+            report.refuse(error.hint("a container without a process cannot be started"))?;
+            &model
+        }
     };
-    let rootfs = rootfs::plan(spec, request, &namespaces)?;
-    let mut mounts = mounts::plan(spec, request, &namespaces, &mut warnings)?;
-    let devices = devices::plan(linux, process, &mounts, &namespaces)?;
-    let planned_process = process::plan(process, &config.process, request)?;
+    let rootfs = rootfs::plan(spec, request, &namespaces, report)?;
+    let mut mounts = mounts::plan(spec, request, &namespaces, report)?;
+    let devices = devices::plan(linux, process, &mounts, &namespaces, report)?;
+    let planned_process = process::plan(process, &config.process, request, report)?;
     let identity =
-        identity::plan(process, &config.process, "/process", &annotations, &namespaces, host, &mut warnings)?;
+        identity::plan(process, &config.process, "/process", &annotations, &namespaces, host, report)?;
     let nodes: Vec<&str> = devices.configured_paths().collect();
-    let cgroup = cgroup::plan_cgroup(&cgroup::Request {
+    let cgroup_request = cgroup::Request {
         id: &request.id,
         linux,
         driver: request.cgroup_driver,
@@ -140,21 +158,24 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         unified: &host.unified_controllers,
         device_nodes: &nodes,
         annotations: Some(&annotations),
-    })?;
-    warnings.extend(cgroup.warnings.iter().map(|w| Warning::new(&w.pointer, &w.text)));
-    let security = security::plan(config, process, host, &mut warnings)?;
+    };
+    let cgroup = cgroup::plan_cgroup(&cgroup_request, report)?;
+    if report.goes_on() {
+        advice::advise(config, report);
+    }
+    let security = security::plan(config, process, host, report)?;
     security::label_mounts(&security, &mut mounts);
-    let intel_rdt = intel_rdt::plan(linux, &request.id, host, &mut warnings)?;
+    let intel_rdt = intel_rdt::plan(linux, &request.id, host, report)?;
     Ok(Plan {
         id: request.id.clone(),
         bundle: request.bundle.clone(),
         oci_version: spec.version().clone(),
         intel_rdt,
-        net_devices: net_devices::plan(linux, &namespaces, host)?,
-        uts: uts::plan(spec, &namespaces)?,
-        sysctls: sysctl::plan(linux, &namespaces)?,
-        limits: limits::plan(process, "/process")?,
-        hooks: hooks::plan(spec.hooks().as_ref(), &planned_process.environment)?,
+        net_devices: net_devices::plan(linux, &namespaces, host, report)?,
+        uts: uts::plan(spec, &namespaces, report)?,
+        sysctls: sysctl::plan(linux, &namespaces, report)?,
+        limits: limits::plan(process, "/process", report)?,
+        hooks: hooks::plan(spec.hooks().as_ref(), &planned_process.environment, report)?,
         keyring: if request.no_new_keyring {
             None
         } else {
@@ -172,7 +193,7 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         devices,
         identity,
         security,
-        warnings,
+        warnings: Vec::new(),
     })
 }
 
@@ -206,11 +227,11 @@ fn version(version: &str) -> Result<()> {
     Ok(())
 }
 
-fn annotations(spec: &oci_spec::runtime::Spec) -> Result<BTreeMap<String, String>> {
+fn annotations(spec: &oci_spec::runtime::Spec, report: &mut Report) -> Result<BTreeMap<String, String>> {
     let mut sorted = BTreeMap::new();
     for (key, value) in spec.annotations().iter().flatten() {
         if key.is_empty() {
-            return Err(Error::config("/annotations/", "the key of an annotation must not be empty"));
+            report.refuse(Error::config("/annotations/", "the key of an annotation must not be empty"))?;
         }
         sorted.insert(key.clone(), value.clone());
     }

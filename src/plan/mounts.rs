@@ -10,8 +10,8 @@ use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
 
 use super::namespaces::{IdMap, Namespaces, User, flag, id_map};
 use super::{Request, c_string, item};
-use crate::config::Warning;
 use crate::error::{Error, Result};
+use crate::report::Report;
 pub use options::option_names;
 use options::{Options, read_options};
 
@@ -195,12 +195,12 @@ pub fn plan(
     spec: &Spec,
     request: &Request,
     namespaces: &Namespaces,
-    warnings: &mut Vec<Warning>,
+    report: &mut Report,
 ) -> Result<Vec<Mount>> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let mut planned = Vec::with_capacity(mounts.len() + 1);
     for (index, mount) in mounts.iter().enumerate() {
-        planned.push(one(mount, item("/mounts", index), request, namespaces, warnings)?);
+        planned.extend(one(mount, item("/mounts", index), request, namespaces, report)?);
     }
     if let Some(directory) = &request.notify_directory {
         planned.push(notify_mount(directory)?);
@@ -213,16 +213,16 @@ fn one(
     at: String,
     request: &Request,
     namespaces: &Namespaces,
-    warnings: &mut Vec<Warning>,
-) -> Result<Mount> {
+    report: &mut Report,
+) -> Result<Option<Mount>> {
     let pointer = |member: &str| format!("{at}/{member}");
     let shown = mount.destination().to_string_lossy().into_owned();
-    let destination = destination(&shown, &pointer("destination"), warnings)?;
+    let destination = destination(&shown, &pointer("destination"), report);
+    let destination = report.keep(destination)?;
     let words = mount.options().as_deref().unwrap_or_default();
     let options = read_options(words);
-    let option_at = |index: usize| format!("{at}/options/{index}");
     let mut made = Mount {
-        destination,
+        destination: destination.clone().unwrap_or_default(),
         shown,
         kind: Kind::Remount,
         attributes: options.attributes,
@@ -230,26 +230,35 @@ fn one(
         propagation: options.propagation.clone(),
         dest_no_follow: options.dest_no_follow.is_some(),
         late_read_only: false,
-        id_mapping: id_mapping(mount, &options, namespaces, &at)?,
+        id_mapping: id_mapping(mount, &options, namespaces, &at, report)?,
         at: at.clone(),
     };
     let fstype = mount.typ().as_deref().unwrap_or_default();
     if let Some(recursive) = options.bind.filter(|_| !options.remount) {
-        made.kind = bind(mount, &options, recursive, request, &at)?;
-        check_special_destination(&made, fstype, &pointer("destination"))?;
-        return Ok(made);
-    }
-    for (present, what) in
-        [(options.copy_symlink, "copy-symlink"), (options.source_no_follow, "src-nofollow")]
-    {
-        if let Some(index) = present {
-            return Err(Error::config(option_at(index), format!("\"{what}\" is only for bind mounts")));
-        }
+        let kind = report.keep(bind(mount, &options, recursive, request, &at))?;
+        made.kind = kind.clone().unwrap_or(Kind::Remount);
+        report.keep(check_special_destination(&made, fstype, &pointer("destination"), true))?;
+        return Ok(destination.and(kind).map(|_| made));
     }
     if options.remount {
-        refuse_in_remount(&options, made.id_mapping.is_some(), &at)?;
-        return Ok(made);
+        let possible = only_for_binds(&options, &at)
+            .and_then(|()| refuse_in_remount(&options, made.id_mapping.is_some(), &at));
+        let possible = report.keep(possible)?;
+        return Ok(destination.and(possible).map(|()| made));
     }
+    let filled = report.keep(file_system(mount, &options, &mut made, fstype))?;
+    report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
+    if fstype == "mqueue" && !namespaces.has(flag::IPC) && namespaces.has_user() {
+        report.warn(at, "mqueue needs an ipc namespace of its own in a user namespace");
+    }
+    Ok(destination.and(filled).map(|()| made))
+}
+
+/// Fills in what is mounted, when it is a new instance of a file system.
+fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype: &str) -> Result<()> {
+    let at = made.at.as_str();
+    let pointer = |member: &str| format!("{at}/{member}");
+    only_for_binds(options, at)?;
     match fstype {
         "" => {
             return Err(Error::config(pointer("type"), "a mount needs a type, or the option \"bind\"")
@@ -267,9 +276,9 @@ fn one(
     if fstype != "tmpfs"
         && let Some(index) = options.copy_up
     {
-        return Err(Error::config(option_at(index), "\"tmpcopyup\" is only for tmpfs"));
+        return Err(Error::config(pointer(&format!("options/{index}")), "\"tmpcopyup\" is only for tmpfs"));
     }
-    let parameters = parameters(&options, &at, fstype)?;
+    let parameters = parameters(options, at, fstype)?;
     // Nothing is below a new file system yet, and the recursive options come last.
     made.attributes = options.attributes.then(options.recursive);
     made.recursive = Attributes::default();
@@ -285,11 +294,19 @@ fn one(
             copy_up: options.copy_up.is_some(),
         },
     };
-    check_special_destination(&made, fstype, &pointer("destination"))?;
-    if fstype == "mqueue" && !namespaces.has(flag::IPC) && namespaces.has_user() {
-        warnings.push(Warning::new(at, "mqueue needs an ipc namespace of its own in a user namespace"));
+    Ok(())
+}
+
+fn only_for_binds(options: &Options, at: &str) -> Result<()> {
+    for (present, what) in
+        [(options.copy_symlink, "copy-symlink"), (options.source_no_follow, "src-nofollow")]
+    {
+        if let Some(index) = present {
+            let problem = format!("\"{what}\" is only for bind mounts");
+            return Err(Error::config(format!("{at}/options/{index}"), problem));
+        }
     }
-    Ok(made)
+    Ok(())
 }
 
 /// A remount changes attributes of the mount and nothing else: what belongs to the file system might be the host's.
@@ -396,13 +413,15 @@ fn id_mapping(
     options: &Options,
     namespaces: &Namespaces,
     at: &str,
+    report: &mut Report,
 ) -> Result<Option<(IdMapping, bool)>> {
     let recursive = options.id_map == Some(true);
-    let map = |list: &Option<Vec<LinuxIdMapping>>, member: &str| {
+    let mut map = |list: &Option<Vec<LinuxIdMapping>>, member: &str| {
         let list = list.as_deref().filter(|list| !list.is_empty());
-        list.map(|list| id_map(Some(list), &format!("{at}/{member}"))).transpose()
+        list.map(|list| id_map(Some(list), &format!("{at}/{member}"), report)).transpose()
     };
-    match (map(mount.uid_mappings(), "uidMappings")?, map(mount.gid_mappings(), "gidMappings")?) {
+    let (uids, gids) = (map(mount.uid_mappings(), "uidMappings")?, map(mount.gid_mappings(), "gidMappings")?);
+    let chosen = match (uids, gids) {
         (Some(uids), Some(gids)) => Ok(Some((IdMapping::Own { uids, gids }, recursive))),
         (Some(_), None) => {
             Err(Error::config(format!("{at}/gidMappings"), "uidMappings and gidMappings go together"))
@@ -416,16 +435,17 @@ fn id_mapping(
             "an id-mapped mount needs mappings of its own or a user namespace",
         )),
         (None, None) => Ok(Some((IdMapping::OfContainer, recursive))),
-    }
+    };
+    Ok(report.keep(chosen)?.flatten())
 }
 
 /// The path without leading slash, see [`normalize`]. Links are resolved in the root, when it is mounted.
-fn destination(shown: &str, pointer: &str, warnings: &mut Vec<Warning>) -> Result<CString> {
+fn destination(shown: &str, pointer: &str, report: &mut Report) -> Result<CString> {
     if shown.is_empty() {
         return Err(Error::config(pointer, "the destination of a mount must not be empty"));
     }
     if !shown.starts_with('/') {
-        warnings.push(Warning::new(pointer, "a relative destination is deprecated, taken as relative to /"));
+        report.warn(pointer, "a relative destination is deprecated, taken as relative to /");
     }
     let clean = normalize(shown);
     if clean.is_empty() {
@@ -465,7 +485,7 @@ const PROC_FILES: [&str; 9] = [
 /// Nothing may cover /proc or a part of it, except procfs itself: labels and masks are written there.
 ///
 /// CVE-2019-16884. The child checks again what the destination really is.
-fn check_special_destination(mount: &Mount, fstype: &str, pointer: &str) -> Result<()> {
+fn check_special_destination(mount: &Mount, fstype: &str, pointer: &str, is_bind: bool) -> Result<()> {
     let Ok(path) = mount.destination.to_str() else { return Ok(()) };
     let Some(below) = path.strip_prefix("proc").filter(|rest| rest.is_empty() || rest.starts_with('/'))
     else {
@@ -474,7 +494,7 @@ fn check_special_destination(mount: &Mount, fstype: &str, pointer: &str) -> Resu
     let below = below.trim_start_matches('/');
     if below.is_empty() {
         // A bind onto /proc must bind a procfs; that can only be seen on the descriptor.
-        if fstype == "proc" || mount.is_bind() {
+        if fstype == "proc" || is_bind {
             return Ok(());
         }
         return Err(Error::config(
@@ -482,7 +502,7 @@ fn check_special_destination(mount: &Mount, fstype: &str, pointer: &str) -> Resu
             format!("\"{fstype}\" cannot be mounted on /proc, only proc can"),
         ));
     }
-    if mount.is_bind() && (PROC_FILES.contains(&below) || below == "sys/crypto/fips_enabled") {
+    if is_bind && (PROC_FILES.contains(&below) || below == "sys/crypto/fips_enabled") {
         return Ok(());
     }
     Err(Error::config(pointer, format!("{} cannot be mounted because it is inside /proc", mount.shown)))

@@ -10,12 +10,14 @@
 //!   is made, need a process in between (`stage`): it joins, then clones the init process as its sibling.
 
 use std::ffi::CString;
+use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 use super::{c_string, item};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// Flags of clone3(2), setns(2) and unshare(2), which are the same numbers everywhere.
 pub mod flag {
@@ -123,11 +125,18 @@ pub struct Namespaces {
     pub stage: bool,
     /// Pointer of each kind that the configuration lists.
     listed: Vec<(u64, String)>,
+    /// The list could not be read as a whole: any kind may be in it.
+    is_incomplete: bool,
 }
 
 impl Namespaces {
     /// True when the configuration lists the kind, new or joined.
     pub fn has(&self, flag: u64) -> bool {
+        self.is_incomplete || self.is_listed(flag)
+    }
+
+    /// True when the configuration is known to list the kind.
+    pub fn is_listed(&self, flag: u64) -> bool {
         self.listed.iter().any(|(listed, _)| *listed == flag)
     }
 
@@ -161,7 +170,7 @@ impl Namespaces {
 }
 
 /// Plans `linux.namespaces`, `linux.uidMappings`, `linux.gidMappings` and `linux.timeOffsets`.
-pub fn plan(linux: Option<&Linux>, host: &Host) -> Result<Namespaces> {
+pub fn plan(linux: Option<&Linux>, host: &Host, report: &mut Report) -> Result<Namespaces> {
     let mut planned = Namespaces {
         cloned: 0,
         unshared: 0,
@@ -170,34 +179,38 @@ pub fn plan(linux: Option<&Linux>, host: &Host) -> Result<Namespaces> {
         time_offsets: None,
         stage: false,
         listed: Vec::new(),
+        is_incomplete: report.is_incomplete("/linux/namespaces"),
     };
     let Some(linux) = linux else { return Ok(planned) };
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let at = item("/linux/namespaces", index);
         let (flag, name) = kind(namespace.typ());
-        if planned.has(flag) {
-            return Err(Error::config(at, format!("namespace \"{name}\" is listed twice")));
+        if planned.is_listed(flag) {
+            report.refuse(Error::config(at, format!("namespace \"{name}\" is listed twice")))?;
+            continue;
         }
         planned.listed.push((flag, at.clone()));
         match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => {
-                if !path.is_absolute() {
-                    return Err(Error::config(
-                        format!("{at}/path"),
-                        "the path of a namespace must be absolute",
-                    ));
+                if let Some(path) = report.keep(path_of(path, &format!("{at}/path")))? {
+                    planned.joined.push(Join { flag, path, at });
                 }
-                let path = c_string(&path.to_string_lossy(), &format!("{at}/path"))?;
-                planned.joined.push(Join { flag, path, at });
             }
             None if flag == flag::CGROUP || flag == flag::TIME => planned.unshared |= flag,
             None => planned.cloned |= flag,
         }
     }
-    user(linux, &mut planned, host)?;
-    planned.time_offsets = time_offsets(linux, &planned)?;
+    user(linux, &mut planned, host, report)?;
+    planned.time_offsets = time_offsets(linux, &planned, report)?;
     planned.stage = needs_stage(&planned);
     Ok(planned)
+}
+
+fn path_of(path: &Path, at: &str) -> Result<CString> {
+    if !path.is_absolute() {
+        return Err(Error::config(at, "the path of a namespace must be absolute"));
+    }
+    c_string(&path.to_string_lossy(), at)
 }
 
 fn kind(typ: LinuxNamespaceType) -> (u64, &'static str) {
@@ -224,38 +237,44 @@ fn needs_stage(planned: &Namespaces) -> bool {
     }
 }
 
-fn user(linux: &Linux, planned: &mut Namespaces, host: &Host) -> Result<()> {
-    let uids = id_map(linux.uid_mappings().as_deref(), "/linux/uidMappings")?;
-    let gids = id_map(linux.gid_mappings().as_deref(), "/linux/gidMappings")?;
+fn user(linux: &Linux, planned: &mut Namespaces, host: &Host, report: &mut Report) -> Result<()> {
+    let uids = id_map(linux.uid_mappings().as_deref(), "/linux/uidMappings", report)?;
+    let gids = id_map(linux.gid_mappings().as_deref(), "/linux/gidMappings", report)?;
+    if planned.is_incomplete {
+        return Ok(()); // whatever would be said about the maps might be wrong
+    }
     let given = !uids.0.is_empty() || !gids.0.is_empty();
     let pointer = if uids.0.is_empty() { "/linux/gidMappings" } else { "/linux/uidMappings" };
     if !planned.has(flag::USER) {
         if given {
-            return Err(Error::config(pointer, "id mappings are given, but no user namespace is listed"));
+            let problem = "id mappings are given, but no user namespace is listed";
+            report.refuse(Error::config(pointer, problem))?;
         }
         if host.is_rootless() && !host.in_user_namespace {
-            return Err(Error::config("/linux/namespaces", "rootless containers require user namespaces")
-                .hint("`teu spec --rootless` writes a configuration for an unprivileged user"));
+            report.refuse(
+                Error::config("/linux/namespaces", "rootless containers require user namespaces")
+                    .hint("`teu spec --rootless` writes a configuration for an unprivileged user"),
+            )?;
         }
         return Ok(());
     }
     if planned.join_of(flag::USER).is_some() {
         if given {
-            return Err(Error::config(
-                pointer,
-                "id mappings cannot be given for a user namespace that is joined",
-            ));
+            let problem = "id mappings cannot be given for a user namespace that is joined";
+            report.refuse(Error::config(pointer, problem))?;
         }
         planned.user = User::Joined;
         return Ok(());
     }
     for (map, pointer) in [(&uids, "/linux/uidMappings"), (&gids, "/linux/gidMappings")] {
         if map.0.is_empty() {
-            return Err(Error::config(pointer, "a new user namespace needs id mappings")
-                .hint("give uidMappings and gidMappings, or the path of a namespace to join"));
-        }
-        if map.outside(0).is_none() {
-            return Err(Error::config(pointer, "id 0 is not mapped, as which the container is set up"));
+            report.refuse(
+                Error::config(pointer, "a new user namespace needs id mappings")
+                    .hint("give uidMappings and gidMappings, or the path of a namespace to join"),
+            )?;
+        } else if map.outside(0).is_none() {
+            let problem = "id 0 is not mapped, as which the container is set up";
+            report.refuse(Error::config(pointer, problem))?;
         }
     }
     planned.user = User::New { uids, gids };
@@ -263,43 +282,48 @@ fn user(linux: &Linux, planned: &mut Namespaces, host: &Host) -> Result<()> {
 }
 
 /// Checks a list of mappings at pointer `base` the way the kernel will (user_namespaces(7)).
-pub(super) fn id_map(lines: Option<&[LinuxIdMapping]>, base: &str) -> Result<IdMap> {
+pub(super) fn id_map(lines: Option<&[LinuxIdMapping]>, base: &str, report: &mut Report) -> Result<IdMap> {
     const MOST_LINES: usize = 340;
     let lines = lines.unwrap_or_default();
     if lines.len() > MOST_LINES {
-        return Err(Error::config(base, format!("more than {MOST_LINES} id mappings")));
+        report.refuse(Error::config(base, format!("more than {MOST_LINES} id mappings")))?;
     }
     let mut ranges: Vec<IdRange> = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
+    for (index, line) in lines.iter().enumerate().take(MOST_LINES) {
         let at = item(base, index);
         let range = IdRange { inside: line.container_id(), outside: line.host_id(), count: line.size() };
         if range.count == 0 {
-            return Err(Error::config(format!("{at}/size"), "a mapping of size 0 maps nothing"));
+            report.refuse(Error::config(format!("{at}/size"), "a mapping of size 0 maps nothing"))?;
+            continue;
         }
         if range.inside.checked_add(range.count).is_none() || range.outside.checked_add(range.count).is_none()
         {
-            return Err(Error::config(at, "the mapping exceeds the largest id"));
+            report.refuse(Error::config(at, "the mapping exceeds the largest id"))?;
+            continue;
         }
         let overlaps = |a: u32, b: u32, other: u32, count: u32| a < other + count && other < b;
         if ranges.iter().any(|r| {
             overlaps(range.inside, range.inside + range.count, r.inside, r.count)
                 || overlaps(range.outside, range.outside + range.count, r.outside, r.count)
         }) {
-            return Err(Error::config(at, "the mapping overlaps an earlier one"));
+            report.refuse(Error::config(at, "the mapping overlaps an earlier one"))?;
+            continue;
         }
         ranges.push(range);
     }
     Ok(IdMap(ranges))
 }
 
-fn time_offsets(linux: &Linux, planned: &Namespaces) -> Result<Option<String>> {
+fn time_offsets(linux: &Linux, planned: &Namespaces, report: &mut Report) -> Result<Option<String>> {
     let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
         return Ok(None);
     };
     let base = "/linux/timeOffsets";
-    if !planned.is_new(flag::TIME) {
-        return Err(Error::config(base, "time offsets need a new time namespace")
-            .hint("add {\"type\": \"time\"} to linux.namespaces"));
+    if !planned.is_new(flag::TIME) && !planned.is_incomplete {
+        report.refuse(
+            Error::config(base, "time offsets need a new time namespace")
+                .hint("add {\"type\": \"time\"} to linux.namespaces"),
+        )?;
     }
     let mut clocks: Vec<_> = offsets.iter().collect();
     clocks.sort_by_key(|(clock, _)| clock.as_str());
@@ -308,11 +332,12 @@ fn time_offsets(linux: &Linux, planned: &Namespaces) -> Result<Option<String>> {
         let mut at = base.to_owned();
         crate::config::push_key(&mut at, clock);
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(Error::config(at, format!("\"{clock}\" is no clock of a time namespace")));
+            report.refuse(Error::config(at, format!("\"{clock}\" is no clock of a time namespace")))?;
+            continue;
         }
         let (secs, nanosecs) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
         if nanosecs >= 1_000_000_000 {
-            return Err(Error::config(format!("{at}/nanosecs"), "must be less than a second"));
+            report.refuse(Error::config(format!("{at}/nanosecs"), "must be less than a second"))?;
         }
         text.push_str(&format!("{clock} {secs} {nanosecs}\n"));
     }

@@ -9,6 +9,7 @@ use oci_spec::runtime::Linux;
 use super::namespaces::{Namespaces, flag};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// A device that moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,35 +35,41 @@ pub fn is_template(name: &str) -> bool {
 }
 
 /// Plans the moves, sorted by the name on the host.
-pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces, host: &Host) -> Result<Vec<NetDevice>> {
+pub fn plan(
+    linux: Option<&Linux>,
+    namespaces: &Namespaces,
+    host: &Host,
+    report: &mut Report,
+) -> Result<Vec<NetDevice>> {
     const BASE: &str = "/linux/netDevices";
     let asked: BTreeMap<_, _> = linux.and_then(|l| l.net_devices().as_ref()).into_iter().flatten().collect();
     if asked.is_empty() {
         return Ok(Vec::new());
     }
     if !namespaces.has(flag::NETWORK) {
-        return Err(Error::config(BASE, "a network device needs a network namespace to move to")
-            .hint("add {\"type\": \"network\"} to linux.namespaces"));
+        report.refuse(
+            Error::config(BASE, "a network device needs a network namespace to move to")
+                .hint("add {\"type\": \"network\"} to linux.namespaces"),
+        )?;
     }
     if host.is_rootless() {
-        return Err(Error::config(BASE, "only the root of the host can move network devices"));
+        report.refuse(Error::config(BASE, "only the root of the host can move network devices"))?;
     }
     let mut planned: Vec<NetDevice> = Vec::with_capacity(asked.len());
     for (name, device) in asked {
         let mut at = BASE.to_owned();
         crate::config::push_key(&mut at, name);
-        check_name(name, &at)?;
+        report.keep(check_name(name, &at))?;
         let new_name = device.name().clone().filter(|new| !new.is_empty());
         if let Some(new) = &new_name {
-            check_name(new, &format!("{at}/name"))?;
+            report.keep(check_name(new, &format!("{at}/name")))?;
         }
         let device = NetDevice { name: name.clone(), new_name, at };
         let twin = planned.iter().find(|other| other.target() == device.target());
         if let Some(twin) = twin.filter(|_| !is_template(device.target())) {
-            return Err(Error::config(
-                &device.at,
-                format!("two devices cannot both be \"{}\", the other one is {}", device.target(), twin.at),
-            ));
+            let problem =
+                format!("two devices cannot both be \"{}\", the other one is {}", device.target(), twin.at);
+            report.refuse(Error::config(&device.at, problem))?;
         }
         planned.push(device);
     }

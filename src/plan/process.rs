@@ -10,6 +10,7 @@ use super::security::bit_mask;
 use super::{Request, c_string, item};
 use crate::config::process::{Extras, Scheduler};
 use crate::error::{Error, Kind, Result};
+use crate::report::{Report, Severity};
 use crate::sys::exec::StringList;
 use crate::sys::process::SchedulerAttributes;
 
@@ -71,21 +72,24 @@ pub struct Process {
 }
 
 /// Plans `process` of a container.
-pub fn plan(process: &ConfigProcess, extras: &Extras, request: &Request) -> Result<Process> {
-    let mut planned = plan_at(process, extras, "/process")?;
+pub fn plan(
+    process: &ConfigProcess,
+    extras: &Extras,
+    request: &Request,
+    report: &mut Report,
+) -> Result<Process> {
+    let mut planned = plan_at(process, extras, "/process", report)?;
     match (planned.terminal.is_some(), request.console_socket) {
         (true, false) if request.detached => {
-            return Err(Error::config(
-                "/process/terminal",
-                "cannot allocate tty if runc will detach without setting console socket",
-            )
-            .hint("pass --console-socket, or set process.terminal to false"));
+            let problem = "cannot allocate tty if runc will detach without setting console socket";
+            report.refuse(
+                Error::config("/process/terminal", problem)
+                    .hint("pass --console-socket, or set process.terminal to false"),
+            )?;
         }
         (false, true) => {
-            return Err(Error::config(
-                "/process/terminal",
-                "cannot use console socket if runc will not detach or allocate tty",
-            ));
+            let problem = "cannot use console socket if runc will not detach or allocate tty";
+            report.refuse(Error::config("/process/terminal", problem))?;
         }
         _ => {}
     }
@@ -113,26 +117,22 @@ fn with_added(environment: &StringList, added: Vec<CString>) -> StringList {
 }
 
 /// Plans a process object with the pointer `base`; shared with `exec`.
-pub fn plan_at(process: &ConfigProcess, extras: &Extras, base: &'static str) -> Result<Process> {
+pub fn plan_at(
+    process: &ConfigProcess,
+    extras: &Extras,
+    base: &'static str,
+    report: &mut Report,
+) -> Result<Process> {
     let args = process.args().as_deref().unwrap_or_default();
     let args_at = format!("{base}/args");
-    let Some(name) = args.first() else {
-        return Err(Error::config(args_at, "args must not be empty"));
-    };
-    if name.is_empty() {
-        return Err(Error::config(
-            format!("{args_at}/0"),
-            "exec: executable path is empty: executable file not found in $PATH",
-        )
-        .kind_of(Kind::Program));
-    }
+    let name = report.keep(name_of(args, &args_at))?.unwrap_or("/");
     let mut arguments = Vec::with_capacity(args.len());
     for (index, argument) in args.iter().enumerate() {
-        arguments.push(string_of_exec(argument, &item(&args_at, index))?);
+        arguments.extend(report.keep(string_of_exec(argument, &item(&args_at, index)))?);
     }
-    let environment = environment(process.env().as_deref().unwrap_or_default(), base)?;
+    let environment = environment(process.env().as_deref().unwrap_or_default(), base, report)?;
     let path = environment.iter().find_map(|entry| entry.to_str().ok()?.strip_prefix("PATH="));
-    let program = program(name, path, &format!("{args_at}/0"))?;
+    let program = report.keep(program(name, path, &format!("{args_at}/0")))?;
     let home = match environment.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.count_bytes() > 5) {
         true => Home::Given,
         false => Home::Lookup,
@@ -145,24 +145,35 @@ pub fn plan_at(process: &ConfigProcess, extras: &Extras, base: &'static str) -> 
         // Meant for `exec`, but a mistake should not wait until then.
         for (member, list) in [("initial", &affinity.initial), ("final", &affinity.last)] {
             let at = format!("{base}/execCPUAffinity/{member}");
-            bit_mask(list.as_deref().unwrap_or_default(), &at)?;
+            report.keep(bit_mask(list.as_deref().unwrap_or_default(), &at))?;
         }
     }
     Ok(Process {
-        program,
+        program: program.unwrap_or_else(|| Program::Path(c"/".to_owned())),
         arguments: StringList::new(arguments),
         environment: StringList::new(environment),
         home,
-        cwd: cwd(process, base)?,
-        terminal: terminal(process, base)?,
-        scheduler: extras
-            .scheduler
-            .as_ref()
-            .map(|s| scheduler(s, &format!("{base}/scheduler")))
-            .transpose()?,
-        io_priority: io_priority(process, base)?,
+        cwd: report.keep(cwd(process, base))?.unwrap_or_default(),
+        terminal: terminal(process, base, report)?,
+        scheduler: match &extras.scheduler {
+            Some(asked) => report.keep(scheduler(asked, &format!("{base}/scheduler")))?,
+            None => None,
+        },
+        io_priority: report.keep(io_priority(process, base))?.flatten(),
         base,
     })
+}
+
+/// The name of the program.
+fn name_of<'a>(args: &'a [String], at: &str) -> Result<&'a str> {
+    match args.first().map(String::as_str) {
+        None => Err(Error::config(at, "args must not be empty")),
+        Some("") => {
+            let problem = "exec: executable path is empty: executable file not found in $PATH";
+            Err(Error::config(format!("{at}/0"), problem).kind_of(Kind::Program))
+        }
+        Some(name) => Ok(name),
+    }
 }
 
 /// A string that execve(2) takes: at most 128 KiB, no NUL byte.
@@ -178,17 +189,21 @@ fn string_of_exec(text: &str, at: &str) -> Result<CString> {
 }
 
 /// The environment with each name once: the last value wins and keeps the first one's place.
-fn environment(entries: &[String], base: &str) -> Result<Vec<CString>> {
+fn environment(entries: &[String], base: &str, report: &mut Report) -> Result<Vec<CString>> {
     let mut kept: Vec<(&str, CString)> = Vec::with_capacity(entries.len());
     let mut places: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let at = format!("{base}/env/{index}");
         let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            return Err(Error::config(at, "an entry of the environment must be NAME=VALUE"));
+            report.refuse(Error::config(at, "an entry of the environment must be NAME=VALUE"))?;
+            continue;
         };
-        let string = string_of_exec(entry, &at)?;
+        let Some(string) = report.keep(string_of_exec(entry, &at))? else { continue };
         match places.get(name) {
-            Some(&place) => kept[place].1 = string,
+            Some(&place) => {
+                report.advise(Severity::Warning, at, "set a second time; the program sees this value");
+                kept[place].1 = string;
+            }
             None => {
                 places.insert(name, kept.len());
                 kept.push((name, string));
@@ -224,7 +239,7 @@ fn cwd(process: &ConfigProcess, base: &str) -> Result<CString> {
     c_string(&cwd.to_string_lossy(), &at)
 }
 
-fn terminal(process: &ConfigProcess, base: &str) -> Result<Option<Terminal>> {
+fn terminal(process: &ConfigProcess, base: &str, report: &mut Report) -> Result<Option<Terminal>> {
     if !process.terminal().unwrap_or(false) {
         return Ok(None);
     }
@@ -235,8 +250,9 @@ fn terminal(process: &ConfigProcess, base: &str) -> Result<Option<Terminal>> {
         u16::try_from(value)
             .map_err(|_| Error::config(format!("{base}/consoleSize/{name}"), "must be at most 65535"))
     };
-    let (rows, columns) = (side("height", size.height())?, side("width", size.width())?);
-    Ok(Some(Terminal { size: (rows != 0 && columns != 0).then_some((rows, columns)) }))
+    let (rows, columns) = (side("height", size.height()), side("width", size.width()));
+    let size = report.keep(rows)?.zip(report.keep(columns)?);
+    Ok(Some(Terminal { size: size.filter(|(rows, columns)| *rows != 0 && *columns != 0) }))
 }
 
 /// SCHED_* by name.

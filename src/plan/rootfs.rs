@@ -6,12 +6,13 @@ use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Root, Spec};
 
 use super::mounts::{normalize, propagation};
 use super::namespaces::{Namespaces, flag};
 use super::{Request, c_string, item};
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// How the root of the container becomes the root directory of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Item {
 /// The root file system.
 #[derive(Clone, Debug)]
 pub struct Rootfs {
-    /// Absolute path on the host, links not resolved yet.
+    /// Absolute path on the host, links not resolved yet. Empty when the configuration has none that is right.
     pub path: PathBuf,
     /// Read-only in the end.
     pub read_only: bool,
@@ -71,52 +72,42 @@ impl Rootfs {
 }
 
 /// Plans the root file system.
-pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces) -> Result<Rootfs> {
-    let Some(root) = spec.root() else {
-        return Err(Error::config("/root", "root must be specified"));
-    };
-    if root.path().as_os_str().is_empty() {
-        return Err(Error::config("/root/path", "the path of the root file system must not be empty"));
-    }
-    let path = request.bundle.join(root.path());
-    if path.to_string_lossy().contains('\0') {
-        return Err(Error::config("/root/path", "the string contains a NUL byte"));
-    }
-    let linux = spec.linux().as_ref();
+pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces, report: &mut Report) -> Result<Rootfs> {
+    let root = spec.root().as_ref();
+    let path = report.keep(path_of(root, request))?.unwrap_or_default();
     let own_mounts = namespaces.has(flag::MOUNT);
     if !own_mounts {
-        refuse_without_mount_namespace(spec, namespaces)?;
+        refuse_without_mount_namespace(spec, namespaces, report)?;
     }
+    let linux = spec.linux().as_ref();
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     let read_only = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
+    let propagation = linux
+        .and_then(|l| l.rootfs_propagation().as_deref())
+        .filter(|word| !word.is_empty())
+        .map(root_propagation)
+        .transpose();
     let mut planned = Rootfs {
         path,
-        read_only: root.readonly().unwrap_or(false),
+        read_only: root.and_then(Root::readonly).unwrap_or(false),
         pivot: match (own_mounts, request.no_pivot) {
             (false, _) => Pivot::Chroot,
             (true, true) => Pivot::MoveRoot,
             (true, false) => Pivot::PivotRoot,
         },
-        propagation: linux
-            .and_then(|l| l.rootfs_propagation().as_deref())
-            .filter(|word| !word.is_empty())
-            .map(root_propagation)
-            .transpose()?,
-        masked: paths(masked, "/linux/maskedPaths")?,
-        read_only_paths: paths(read_only, "/linux/readonlyPaths")?,
+        propagation: report.keep(propagation)?.flatten(),
+        masked: paths(masked, "/linux/maskedPaths", report)?,
+        read_only_paths: paths(read_only, "/linux/readonlyPaths", report)?,
     };
     let is_private = planned.propagation.is_some_and(|p| p.bits == propagation::PRIVATE);
     if request.no_pivot && is_private {
-        return Err(Error::config(
-            "/linux/rootfsPropagation",
-            "a private root is not safe without pivot_root",
-        )
-        .hint(
+        let problem = "a private root is not safe without pivot_root";
+        report.refuse(Error::config("/linux/rootfsPropagation", problem).hint(
             "leave --no-pivot out: without it the mounts of the host stay reachable for a privileged process",
-        ));
+        ))?;
     }
-    if let Some(item) = planned.masked.iter().find(|item| item.path.is_empty()) {
-        return Err(Error::config(&item.at, "the root directory of the container cannot be masked"));
+    for item in planned.masked.iter().filter(|item| item.path.is_empty()) {
+        report.refuse(Error::config(&item.at, "the root directory of the container cannot be masked"))?;
     }
     // Nothing can cover the root directory of a process, but the root itself can be read-only.
     if planned.read_only_paths.iter().any(|item| item.path.is_empty()) {
@@ -126,9 +117,23 @@ pub fn plan(spec: &Spec, request: &Request, namespaces: &Namespaces) -> Result<R
     Ok(planned)
 }
 
+fn path_of(root: Option<&Root>, request: &Request) -> Result<PathBuf> {
+    let Some(root) = root else {
+        return Err(Error::config("/root", "root must be specified"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::config("/root/path", "the path of the root file system must not be empty"));
+    }
+    let path = request.bundle.join(root.path());
+    if path.to_string_lossy().contains('\0') {
+        return Err(Error::config("/root/path", "the string contains a NUL byte"));
+    }
+    Ok(path)
+}
+
 /// What a container that has the mounts of the host can have no say in. Its root directory is nothing that confines
 /// a privileged process, so what is there to confine must not be promised.
-fn refuse_without_mount_namespace(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+fn refuse_without_mount_namespace(spec: &Spec, namespaces: &Namespaces, report: &mut Report) -> Result<()> {
     let linux = spec.linux().as_ref();
     let has = |list: Option<&[String]>| list.is_some_and(|list| !list.is_empty());
     let word = linux.and_then(|l| l.rootfs_propagation().as_deref()).unwrap_or_default();
@@ -143,13 +148,13 @@ fn refuse_without_mount_namespace(spec: &Spec, namespaces: &Namespaces) -> Resul
         ("the propagation of the root", "/linux/rootfsPropagation", !word.is_empty()),
         ("a user namespace", namespaces.pointer(flag::USER), namespaces.has_user()),
     ];
-    match asked.into_iter().find(|(.., asked)| *asked) {
-        None => Ok(()),
-        Some((what, pointer, _)) => {
-            Err(Error::config(pointer, format!("{what} needs a mount namespace too"))
-                .hint("add {\"type\": \"mount\"} to linux.namespaces"))
-        }
+    for (what, pointer, _) in asked.into_iter().filter(|(.., asked)| *asked) {
+        report.refuse(
+            Error::config(pointer, format!("{what} needs a mount namespace too"))
+                .hint("add {\"type\": \"mount\"} to linux.namespaces"),
+        )?;
     }
+    Ok(())
 }
 
 fn root_propagation(word: &str) -> Result<Propagation> {
@@ -172,15 +177,16 @@ fn root_propagation(word: &str) -> Result<Propagation> {
     Ok(Propagation { bits, recursive })
 }
 
-fn paths(list: &[String], base: &str) -> Result<Vec<Item>> {
+fn paths(list: &[String], base: &str, report: &mut Report) -> Result<Vec<Item>> {
     let mut items: Vec<Item> = Vec::with_capacity(list.len());
     let mut seen = HashSet::with_capacity(list.len());
     for (index, path) in list.iter().enumerate() {
         let at = item(base, index);
-        if !path.starts_with('/') {
-            return Err(Error::config(at, format!("\"{path}\" is not an absolute path")));
-        }
-        let clean = c_string(&normalize(path), &at)?;
+        let clean = match path.starts_with('/') {
+            true => c_string(&normalize(path), &at),
+            false => Err(Error::config(&at, format!("\"{path}\" is not an absolute path"))),
+        };
+        let Some(clean) = report.keep(clean)? else { continue };
         if seen.insert(clean.clone()) {
             items.push(Item { path: clean, shown: path.clone(), at });
         }

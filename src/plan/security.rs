@@ -10,9 +10,10 @@ use teu_seccomp::Policy;
 
 use super::c_string;
 use super::mounts::{Kind, Mount, Parameter};
-use crate::config::{Config, Warning};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::report::Report;
 
 /// When the filter is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +62,7 @@ pub struct Security {
 }
 
 /// Plans the section.
-pub fn plan(
-    config: &Config,
-    process: &Process,
-    host: &Host,
-    warnings: &mut Vec<Warning>,
-) -> Result<Security> {
+pub fn plan(config: &Config, process: &Process, host: &Host, report: &mut Report) -> Result<Security> {
     let linux = config.spec.linux().as_ref();
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let seccomp = config.seccomp.as_ref().map(|policy| {
@@ -84,26 +80,26 @@ pub fn plan(
                 .hint("remove the label, or boot with the security module")),
             Some(value) => c_string(value, at).map(Some),
         };
+    let apparmor =
+        label(process.apparmor_profile().as_deref(), "/process/apparmorProfile", host.apparmor, "AppArmor");
+    let selinux = label(process.selinux_label().as_deref(), "/process/selinuxLabel", host.selinux, "SELinux");
     Ok(Security {
         seccomp,
-        apparmor: label(
-            process.apparmor_profile().as_deref(),
-            "/process/apparmorProfile",
-            host.apparmor,
-            "AppArmor",
-        )?,
-        selinux: label(process.selinux_label().as_deref(), "/process/selinuxLabel", host.selinux, "SELinux")?,
+        apparmor: report.keep(apparmor)?.flatten(),
+        selinux: report.keep(selinux)?.flatten(),
         mount_label: match linux.and_then(|l| l.mount_label().as_deref()).filter(|l| !l.is_empty()) {
-            Some(label) if host.selinux => Some(c_string(label, "/linux/mountLabel")?),
+            Some(label) if host.selinux => report.keep(c_string(label, "/linux/mountLabel"))?,
             Some(_) => {
-                warnings
-                    .push(Warning::new("/linux/mountLabel", "SELinux is not enabled on this host, ignored"));
+                report.warn("/linux/mountLabel", "SELinux is not enabled on this host, ignored");
                 None
             }
             None => None,
         },
-        personality: linux.map(personality).transpose()?.flatten(),
-        memory_policy: linux.and_then(|l| l.memory_policy().as_ref()).map(memory_policy).transpose()?,
+        personality: report.keep(linux.map(personality).transpose())?.flatten().flatten(),
+        memory_policy: match linux.and_then(|l| l.memory_policy().as_ref()) {
+            Some(asked) => memory_policy(asked, report)?,
+            None => None,
+        },
     })
 }
 
@@ -167,34 +163,35 @@ pub fn memory_policy_flags() -> Vec<&'static str> {
     FLAGS.iter().map(|(name, _)| *name).collect()
 }
 
-fn memory_policy(asked: &LinuxMemoryPolicy) -> Result<MemoryPolicy> {
+fn memory_policy(asked: &LinuxMemoryPolicy, report: &mut Report) -> Result<Option<MemoryPolicy>> {
     let value = serde_json::to_value(asked).unwrap_or_default();
     let at = "/linux/memoryPolicy";
     let mode_name = value.get("mode").and_then(|m| m.as_str()).unwrap_or_default();
     let Some((_, number, wanted)) = MODES.iter().find(|(name, _, _)| *name == mode_name) else {
-        return Err(Error::config(format!("{at}/mode"), format!("\"{mode_name}\" is no memory policy mode")));
+        let problem = format!("\"{mode_name}\" is no memory policy mode");
+        report.refuse(Error::config(format!("{at}/mode"), problem))?;
+        return Ok(None);
     };
     let mut mode = *number;
     for (index, flag) in value.get("flags").and_then(|f| f.as_array()).into_iter().flatten().enumerate() {
         let name = flag.as_str().unwrap_or_default();
         let known = FLAGS.iter().find(|(known, _)| *known == name);
         let Some((_, bit)) = known else {
-            return Err(Error::config(
-                format!("{at}/flags/{index}"),
-                format!("\"{name}\" is no memory policy flag"),
-            ));
+            let problem = format!("\"{name}\" is no memory policy flag");
+            report.refuse(Error::config(format!("{at}/flags/{index}"), problem))?;
+            continue;
         };
         mode |= bit;
     }
     let text = value.get("nodes").and_then(|n| n.as_str()).unwrap_or_default();
-    let nodes = bit_mask(text, &format!("{at}/nodes"))?;
+    let at = format!("{at}/nodes");
+    let Some(nodes) = report.keep(bit_mask(text, &at))? else { return Ok(None) };
     match (wanted, nodes.is_empty()) {
-        (Nodes::None, false) => {
-            Err(Error::config(format!("{at}/nodes"), format!("{mode_name} takes no nodes")))
-        }
-        (Nodes::Some, true) => Err(Error::config(format!("{at}/nodes"), format!("{mode_name} needs nodes"))),
-        _ => Ok(MemoryPolicy { mode, nodes }),
+        (Nodes::None, false) => report.refuse(Error::config(at, format!("{mode_name} takes no nodes")))?,
+        (Nodes::Some, true) => report.refuse(Error::config(at, format!("{mode_name} needs nodes")))?,
+        _ => {}
     }
+    Ok(Some(MemoryPolicy { mode, nodes }))
 }
 
 /// The policy in the words of the configuration.

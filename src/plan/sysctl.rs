@@ -10,6 +10,7 @@ use oci_spec::runtime::Linux;
 use super::c_string;
 use super::namespaces::{Namespaces, flag};
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// One parameter.
 #[derive(Clone, Debug)]
@@ -23,31 +24,32 @@ pub struct Sysctl {
 }
 
 /// Plans the parameters, sorted by name.
-pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces, report: &mut Report) -> Result<Vec<Sysctl>> {
     let mut planned: Vec<Sysctl> = Vec::new();
     // In the order of their names, so that the same error comes up each time.
     let asked: BTreeMap<_, _> = linux.and_then(|l| l.sysctl().as_ref()).into_iter().flatten().collect();
     for (key, value) in asked {
-        let mut at = "/linux/sysctl".to_owned();
-        crate::config::push_key(&mut at, key);
-        let path = path(key, &at)?;
-        if let Some(missing) = missing_namespace(&path, namespaces) {
-            return Err(Error::config(at, format!("sysctl \"{key}\" {missing}")));
-        }
-        if value.contains(['\n', '\r']) {
-            return Err(Error::config(at, "the value of a sysctl must be one line"));
-        }
-        let path = c_string(&path, &at)?;
-        if let Some(other) = planned.iter().find(|other| other.path == path) {
-            return Err(Error::config(
-                at,
-                format!("the parameter is set twice, the other time at {}", other.at),
-            ));
-        }
-        planned.push(Sysctl { path, value: c_string(value, &at)?, at });
+        planned.extend(report.keep(one(key, value, namespaces, &planned))?);
     }
     planned.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(planned)
+}
+
+fn one(key: &str, value: &str, namespaces: &Namespaces, planned: &[Sysctl]) -> Result<Sysctl> {
+    let mut at = "/linux/sysctl".to_owned();
+    crate::config::push_key(&mut at, key);
+    let path = path(key, &at)?;
+    if let Some(missing) = missing_namespace(&path, namespaces) {
+        return Err(Error::config(at, format!("sysctl \"{key}\" {missing}")));
+    }
+    if value.contains(['\n', '\r']) {
+        return Err(Error::config(at, "the value of a sysctl must be one line"));
+    }
+    let path = c_string(&path, &at)?;
+    if let Some(other) = planned.iter().find(|other| other.path == path) {
+        return Err(Error::config(at, format!("the parameter is set twice, the other time at {}", other.at)));
+    }
+    Ok(Sysctl { path, value: c_string(value, &at)?, at })
 }
 
 /// The path of a key. Whichever of `.` and `/` comes first separates; the other one then stands for it within

@@ -12,6 +12,7 @@
 //! `refused.errors`. `UPDATE_PLANS=1 cargo test --lib plan` writes both anew; the difference is to be read before
 //! it is committed.
 
+mod checked;
 mod diff;
 mod engines;
 pub(crate) mod facts;

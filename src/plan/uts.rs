@@ -9,6 +9,7 @@ use oci_spec::runtime::Spec;
 use super::c_string;
 use super::namespaces::{Namespaces, flag};
 use crate::error::{Error, Result};
+use crate::report::Report;
 
 /// Names of the uts namespace; absent ones are left as they are.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +21,10 @@ pub struct Uts {
 }
 
 /// Plans both names.
-pub fn plan(spec: &Spec, namespaces: &Namespaces) -> Result<Uts> {
+pub fn plan(spec: &Spec, namespaces: &Namespaces, report: &mut Report) -> Result<Uts> {
     Ok(Uts {
-        hostname: name(spec.hostname().as_deref(), "/hostname", namespaces)?,
-        domainname: name(spec.domainname().as_deref(), "/domainname", namespaces)?,
+        hostname: report.keep(name(spec.hostname().as_deref(), "/hostname", namespaces))?.flatten(),
+        domainname: report.keep(name(spec.domainname().as_deref(), "/domainname", namespaces))?.flatten(),
     })
 }
 

@@ -27,6 +27,25 @@ struct Program {
     filter: *const Instruction,
 }
 
+/// Whether the kernel knows a flag of SECCOMP_SET_MODE_FILTER: a call without a program fails with EFAULT then.
+pub fn takes_flag(flag: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+    let no_program = std::ptr::null::<Program>();
+    // SAFETY: seccomp(2) reads a program from the pointer, which is null: it fails and changes nothing.
+    let returned =
+        check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag, no_program) });
+    flag == 0 || returned == Err(Errno::EFAULT)
+}
+
+/// Whether the kernel knows the action of a filter's return value.
+pub fn takes_action(value: u32) -> bool {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_long = 2;
+    const SECCOMP_RET_ACTION_FULL: u32 = 0xffff_0000;
+    let action = value & SECCOMP_RET_ACTION_FULL;
+    // SAFETY: seccomp(2) reads the number during the call.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) }).is_ok()
+}
+
 /// seccomp(2) with SECCOMP_SET_MODE_FILTER. Returns the listener when `flags` asks for one.
 ///
 /// Errors: EACCES without CAP_SYS_ADMIN and no_new_privs; EINVAL for a bad program or unknown flags.

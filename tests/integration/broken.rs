@@ -36,6 +36,18 @@ fn removed() -> Value {
     REMOVED.into()
 }
 
+/// What `check` cannot know, since only the container's own tree, a kernel call that changes something, or the command
+/// shows it: words of the errors.
+const NOT_KNOWN_BEFORE: [&str; 7] = [
+    "cannot allocate tty",
+    "chdir to cwd (\"/etc/passwd\")",
+    "mount tmpfs at",
+    "mount nosuchfs at",
+    "make the device /etc/passwd",
+    "set the sysctl net/ipv4/ip_unprivileged_port_start to not a number",
+    "write \"9999\" to",
+];
+
 fn check(t: &Test, mistakes: Vec<Mistake>) {
     check_on(t, mistakes, |bundle| bundle);
 }
@@ -58,6 +70,15 @@ fn check_on(t: &Test, mistakes: Vec<Mistake>, prepare: impl for<'b> Fn(Bundle<'b
             say("not exactly one line");
         } else if !out.stdout.is_empty() {
             say("printed on stdout");
+        }
+        let check = t.cmd(["check", "--format", "json"]).arg(bundle.dir()).run();
+        let found = check.json();
+        let found = found["findings"].as_array().into_iter().flatten();
+        let mut places = found.map(|finding| finding["pointer"].as_str().unwrap_or_default());
+        if !NOT_KNOWN_BEFORE.iter().any(|words| out.stderr.contains(words))
+            && !places.any(|place| out.stderr.contains(&format!(" ({place})")))
+        {
+            say(&format!("is not found by check\n{}", check.report()));
         }
         if t.root().join(bundle.id()).exists() || !cgroup::find(bundle.id()).is_empty() {
             say("something is left");

@@ -18,6 +18,7 @@ mod probe;
 mod apparmor;
 mod broken;
 mod cgroups;
+mod check;
 mod checklist;
 mod cli;
 mod crash;
@@ -85,6 +86,7 @@ const SUITES: &[&[Case]] = &[
     exec_place::CASES,
     exec_terminal::CASES,
     cli::CASES,
+    check::CASES,
     guards::CASES,
     hints::CASES,
     hooks::CASES,

@@ -2,7 +2,6 @@
 
 use oci_spec::runtime::LinuxCpu;
 
-use super::invalid;
 use super::settings::{Missing, Section};
 use crate::error::Result;
 
@@ -20,9 +19,10 @@ pub(super) fn plan(cpu: &LinuxCpu, section: &mut Section) -> Result<()> {
     check_bandwidth(quota, period, cpu.burst(), section)?;
     if let Some(idle) = cpu.idle() {
         if !matches!(idle, 0 | 1) {
-            return Err(invalid(section.at("idle"), format!("{idle} is neither 0 nor 1")));
+            section.refuse("idle", format!("{idle} is neither 0 nor 1"))?;
+        } else {
+            section.set("idle", "cpu.idle", idle);
         }
-        section.set("idle", "cpu.idle", idle);
     }
     if let Some(shares) = shares {
         plan_shares(shares, cpu.idle() == Some(1), section)?;
@@ -62,10 +62,7 @@ fn plan_shares(shares: u64, idle: bool, section: &mut Section) -> Result<()> {
         section.set("shares", "cpu.shares", shares);
     } else {
         let (low, high) = (SHARES.start(), SHARES.end());
-        return Err(invalid(
-            section.at("shares"),
-            format!("{shares} shares are not within {low} and {high}"),
-        ));
+        section.refuse("shares", format!("{shares} shares are not within {low} and {high}"))?;
     }
     Ok(())
 }
@@ -74,25 +71,20 @@ fn check_bandwidth(
     quota: Option<i64>,
     period: Option<u64>,
     burst: Option<u64>,
-    section: &Section,
+    section: &mut Section,
 ) -> Result<()> {
     if let Some(period) = period.filter(|period| !PERIOD_USEC.contains(period)) {
         let (low, high) = (PERIOD_USEC.start(), PERIOD_USEC.end());
-        return Err(invalid(
-            section.at("period"),
-            format!("{period} microseconds are not within {low} and {high}"),
-        ));
+        section.refuse("period", format!("{period} microseconds are not within {low} and {high}"))?;
     }
     let Some(quota) = quota.filter(|quota| *quota > 0) else { return Ok(()) };
     if quota < SMALLEST_QUOTA_USEC {
-        let problem = format!("{quota} microseconds are less than {SMALLEST_QUOTA_USEC}");
-        return Err(invalid(section.at("quota"), problem));
+        section.refuse("quota", format!("{quota} microseconds are less than {SMALLEST_QUOTA_USEC}"))?;
     }
     match burst {
-        Some(burst) if burst > quota.unsigned_abs() => Err(invalid(
-            section.at("burst"),
-            format!("the burst of {burst} is larger than the quota of {quota}"),
-        )),
+        Some(burst) if burst > quota.unsigned_abs() => {
+            section.refuse("burst", format!("the burst of {burst} is larger than the quota of {quota}"))
+        }
         _ => Ok(()),
     }
 }
@@ -103,7 +95,7 @@ fn plan_realtime(cpu: &LinuxCpu, section: &mut Section) -> Result<()> {
     let runtime = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
     let field = if period.is_some() { "realtimePeriod" } else { "realtimeRuntime" };
     if section.is_v2() && (period.is_some() || runtime.is_some()) {
-        return Err(invalid(section.at(field), "cgroup v2 has no real-time limits"));
+        return section.refuse(field, "cgroup v2 has no real-time limits");
     }
     if let Some(period) = period {
         section.set("realtimePeriod", "cpu.rt_period_us", period);
@@ -119,7 +111,8 @@ pub(super) fn plan_cpuset(cpu: &LinuxCpu, section: &mut Section) -> Result<()> {
     for (field, file, list) in [("cpus", "cpuset.cpus", cpu.cpus()), ("mems", "cpuset.mems", cpu.mems())] {
         let Some(list) = list.as_deref().filter(|list| !list.is_empty()) else { continue };
         if !is_list(list) {
-            return Err(invalid(section.at(field), format!("{list:?} is no list of numbers and ranges")));
+            section.refuse(field, format!("{list:?} is no list of numbers and ranges"))?;
+            continue;
         }
         section.set(field, file, list);
     }

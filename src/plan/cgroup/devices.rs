@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::invalid;
 use crate::error::Result;
+use crate::report::Report;
 
 /// Where `config.json` has the list.
 pub const POINTER: &str = "/linux/resources/devices";
@@ -240,16 +241,20 @@ const fn exception(kind: DeviceType, major: Option<u32>, minor: Option<u32>, acc
 ///
 /// A configured device at the path of a default one (`configured_paths`) takes its place and its permission away.
 /// Errors: an invalid rule, or one that would take a part out of a wider one.
-pub fn plan_devices(rules: &[LinuxDeviceCgroup], configured_paths: &[&str]) -> Result<Policy> {
+pub fn plan_devices(
+    rules: &[LinuxDeviceCgroup],
+    configured_paths: &[&str],
+    report: &mut Report,
+) -> Result<Policy> {
     let mut policy = Policy::default();
     for (index, rule) in rules.iter().enumerate() {
         let pointer = format!("{POINTER}/{index}");
-        policy.add(read_rule(rule, &pointer)?).map_err(|wider| {
-            invalid(
-                &pointer,
-                format!("the rule {rule} would be ignored: \"{wider}\" covers it, cannot punch a hole"),
-            )
-        })?;
+        let Some(read) = report.keep(read_rule(rule, &pointer))? else { continue };
+        if let Err(wider) = policy.add(read) {
+            let problem =
+                format!("the rule {rule} would be ignored: \"{wider}\" covers it, cannot punch a hole");
+            report.refuse(invalid(&pointer, problem))?;
+        }
     }
     if policy.allow_by_default {
         return Ok(policy);
@@ -344,7 +349,7 @@ pub(crate) mod tests {
         let lists = lists();
         assert!(lists.iter().filter(|list| !list.is_refused).count() >= 40);
         for list in lists {
-            let Ok(policy) = plan_devices(&list.rules, &[]) else {
+            let Ok(policy) = plan_devices(&list.rules, &[], &mut Report::of_first_error()) else {
                 assert!(list.is_refused, "{} is refused", list.text);
                 continue;
             };
@@ -374,7 +379,7 @@ pub(crate) mod tests {
 
     #[test]
     fn without_a_list_the_default_devices_work() {
-        let policy = plan_devices(&[], &[]).unwrap();
+        let policy = plan_devices(&[], &[], &mut Report::of_first_error()).unwrap();
         assert!(policy.permits(DeviceType::Char, 1, 3, Access::ALL));
         assert!(policy.permits(DeviceType::Block, 8, 0, Access::MKNOD));
         assert!(!policy.permits(DeviceType::Block, 8, 0, Access::READ));
@@ -383,7 +388,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_configured_device_takes_the_permission_of_the_default_one_away() {
-        let policy = plan_devices(&[], &["/dev/null", "/dev/mine"]).unwrap();
+        let policy = plan_devices(&[], &["/dev/null", "/dev/mine"], &mut Report::of_first_error()).unwrap();
         assert!(!policy.permits(DeviceType::Char, 1, 3, Access::READ));
         assert!(policy.permits(DeviceType::Char, 1, 5, Access::READ));
     }
@@ -392,7 +397,11 @@ pub(crate) mod tests {
     fn errors_point_at_the_field() {
         let pointer = |list: &str| {
             let list = lists().into_iter().find(|other| other.text == list).unwrap();
-            plan_devices(&list.rules, &[]).unwrap_err().pointer().unwrap().to_owned()
+            plan_devices(&list.rules, &[], &mut Report::of_first_error())
+                .unwrap_err()
+                .pointer()
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(pointer("! allow c 240:1 x"), "/linux/resources/devices/0/access");
         assert_eq!(pointer("! allow c -2:1 rwm"), "/linux/resources/devices/0/major");

@@ -2,7 +2,6 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
-use super::invalid;
 use super::settings::{Missing, Section};
 use crate::error::Result;
 
@@ -50,11 +49,11 @@ fn plan_weight(block_io: &LinuxBlockIo, section: &mut Section) -> Result<()> {
 fn plan_weight_devices(block_io: &LinuxBlockIo, section: &mut Section) -> Result<()> {
     for (index, device) in block_io.weight_device().iter().flatten().enumerate() {
         let field = format!("weightDevice/{index}");
-        let number = device_number(device.major(), device.minor(), &field, section)?;
+        let Some(number) = device_number(device.major(), device.minor(), &field, section)? else { continue };
         let weight = checked_weight(device.weight(), &format!("{field}/weight"), section)?;
         let leaf_weight = checked_weight(device.leaf_weight(), &format!("{field}/leafWeight"), section)?;
-        if weight.is_none() && leaf_weight.is_none() {
-            return Err(invalid(section.at(&field), "neither weight nor leafWeight is given"));
+        if is_unset(device.weight()) && is_unset(device.leaf_weight()) {
+            section.refuse(&field, "neither weight nor leafWeight is given")?;
         }
         if let Some(weight) = weight {
             let value = format!("{number} {weight}");
@@ -85,7 +84,7 @@ fn plan_throttle(
     v1_file: &str,
     section: &mut Section,
 ) -> Result<()> {
-    let number = device_number(device.major(), device.minor(), field, section)?;
+    let Some(number) = device_number(device.major(), device.minor(), field, section)? else { return Ok(()) };
     if section.is_v2() {
         let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
         section.set(field, "io.max", format!("{number} {v2_key}={rate}"));
@@ -96,21 +95,25 @@ fn plan_throttle(
     Ok(())
 }
 
-fn checked_weight(weight: Option<u16>, field: &str, section: &Section) -> Result<Option<u16>> {
+fn is_unset(weight: Option<u16>) -> bool {
+    weight.is_none_or(|weight| weight == 0)
+}
+
+fn checked_weight(weight: Option<u16>, field: &str, section: &mut Section) -> Result<Option<u16>> {
     match weight {
         None | Some(0) => Ok(None),
         Some(weight) if WEIGHTS.contains(&weight) => Ok(Some(weight)),
         Some(weight) => {
             let (low, high) = (WEIGHTS.start(), WEIGHTS.end());
-            Err(invalid(section.at(field), format!("weight {weight} is not within {low} and {high}")))
+            section.refuse(field, format!("weight {weight} is not within {low} and {high}")).map(|()| None)
         }
     }
 }
 
-fn device_number(major: i64, minor: i64, field: &str, section: &Section) -> Result<String> {
+fn device_number(major: i64, minor: i64, field: &str, section: &mut Section) -> Result<Option<String>> {
     match (u32::try_from(major), u32::try_from(minor)) {
-        (Ok(major), Ok(minor)) => Ok(format!("{major}:{minor}")),
-        _ => Err(invalid(section.at(field), format!("{major}:{minor} is no device number"))),
+        (Ok(major), Ok(minor)) => Ok(Some(format!("{major}:{minor}"))),
+        _ => section.refuse(field, format!("{major}:{minor} is no device number")).map(|()| None),
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn plan(memory: &LinuxMemory, section: &mut Section) -> Result<()> {
     let limit = bytes(memory.limit(), "limit", section)?;
     let swap = bytes(memory.swap(), "swap", section)?;
     let reservation = bytes(memory.reservation(), "reservation", section)?;
-    check_swap(limit, swap, section)?;
+    section.report.keep(check_swap(limit, swap, section.pointer))?;
     if section.is_v2() {
         if let Some(value) = swap_on_v2(limit, swap) {
             let setting = section.setting("swap", "memory.swap.max", &value);
@@ -45,9 +45,8 @@ pub(super) fn plan(memory: &LinuxMemory, section: &mut Section) -> Result<()> {
     }
     if let Some(swappiness) = memory.swappiness() {
         if swappiness > 100 {
-            return Err(invalid(section.at("swappiness"), format!("swappiness {swappiness} is above 100")));
-        }
-        if section.is_v2() {
+            section.refuse("swappiness", format!("swappiness {swappiness} is above 100"))?;
+        } else if section.is_v2() {
             section.warn("swappiness", "cgroup v2 has no swappiness of its own, ignored");
         } else {
             section.set("swappiness", "memory.swappiness", swappiness);
@@ -71,24 +70,23 @@ pub(super) fn plan(memory: &LinuxMemory, section: &mut Section) -> Result<()> {
     Ok(())
 }
 
-fn bytes(value: Option<i64>, field: &str, section: &Section) -> Result<Option<i64>> {
+fn bytes(value: Option<i64>, field: &str, section: &mut Section) -> Result<Option<i64>> {
     match value {
         None | Some(0) => Ok(None),
-        Some(value) if value < -1 => Err(invalid(
-            section.at(field),
-            format!("{value} is neither a number of bytes nor -1 for no limit"),
-        )),
+        Some(value) if value < -1 => {
+            let problem = format!("{value} is neither a number of bytes nor -1 for no limit");
+            section.refuse(field, problem).map(|()| None)
+        }
         value => Ok(value),
     }
 }
 
-fn check_swap(limit: Option<i64>, swap: Option<i64>, section: &Section) -> Result<()> {
+fn check_swap(limit: Option<i64>, swap: Option<i64>, pointer: &str) -> Result<()> {
+    let at = format!("{pointer}/swap");
     match (limit, swap) {
-        (None, Some(swap)) if swap > 0 => {
-            Err(invalid(section.at("swap"), "unable to set swap limit without memory limit"))
-        }
+        (None, Some(swap)) if swap > 0 => Err(invalid(at, "unable to set swap limit without memory limit")),
         (Some(limit), Some(swap)) if swap > 0 && limit > swap => Err(invalid(
-            section.at("swap"),
+            at,
             format!("memory+swap limit should be >= memory limit, and {swap} is less than {limit}"),
         )),
         _ => Ok(()),

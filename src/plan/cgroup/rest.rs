@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma};
 use super::settings::{Controller, Missing, Section, Setting, Version};
 use super::{Mode, invalid};
 use crate::error::Result;
+use crate::report::Report;
 
 /// `pids`. A limit of zero would refuse the init process itself, which is there already: the same as one.
 pub(super) fn plan_pids(pids: &LinuxPids, section: &mut Section) -> Result<()> {
@@ -21,10 +22,9 @@ pub(super) fn plan_hugepages(limits: &[LinuxHugepageLimit], section: &mut Sectio
     for (index, limit) in limits.iter().enumerate() {
         let size = limit.page_size();
         if !is_page_size(size) {
-            return Err(invalid(
-                section.at(&format!("{index}/pageSize")),
-                format!("{size:?} is no size of a page"),
-            ));
+            let problem = format!("{size:?} is no size of a page");
+            section.refuse(&format!("{index}/pageSize"), problem)?;
+            continue;
         }
         let (file, value) = match (section.is_v2(), limit.limit()) {
             (true, bytes) if bytes < 0 => ("max", "max".to_owned()),
@@ -51,7 +51,7 @@ fn is_page_size(text: &str) -> bool {
 pub(super) fn plan_net_cls(network: &LinuxNetwork, section: &mut Section) -> Result<()> {
     match network.class_id() {
         None | Some(0) => Ok(()),
-        Some(_) if section.is_v2() => Err(invalid(section.at("classID"), "cgroup v2 has no network classes")),
+        Some(_) if section.is_v2() => section.refuse("classID", "cgroup v2 has no network classes"),
         Some(class) => {
             section.set("classID", "net_cls.classid", class);
             Ok(())
@@ -64,11 +64,13 @@ pub(super) fn plan_net_prio(network: &LinuxNetwork, section: &mut Section) -> Re
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let field = format!("priorities/{index}");
         if section.is_v2() {
-            return Err(invalid(section.at(&field), "cgroup v2 has no network priorities"));
+            section.refuse(&field, "cgroup v2 has no network priorities")?;
+            continue;
         }
         let name = priority.name();
         if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid(section.at(&format!("{field}/name")), format!("{name:?} is no interface")));
+            section.refuse(&format!("{field}/name"), format!("{name:?} is no interface"))?;
+            continue;
         }
         section.set(&field, "net_prio.ifpriomap", format!("{name} {}", priority.priority()));
     }
@@ -80,12 +82,14 @@ pub(super) fn plan_rdma(devices: &HashMap<String, LinuxRdma>, section: &mut Sect
     for (device, limits) in devices.iter().collect::<BTreeMap<_, _>>() {
         let field = escaped(device);
         if device.is_empty() || device.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid(section.at(&field), format!("{device:?} is no device")));
+            section.refuse(&field, format!("{device:?} is no device"))?;
+            continue;
         }
         let handles = limits.hca_handles().map(|limit| format!(" hca_handle={limit}"));
         let objects = limits.hca_objects().map(|limit| format!(" hca_object={limit}"));
         if handles.is_none() && objects.is_none() {
-            return Err(invalid(section.at(&field), "neither hcaHandles nor hcaObjects is given"));
+            section.refuse(&field, "neither hcaHandles nor hcaObjects is given")?;
+            continue;
         }
         let value = format!("{device}{}{}", handles.unwrap_or_default(), objects.unwrap_or_default());
         section.set(&field, "rdma.max", value);
@@ -97,20 +101,27 @@ pub(super) fn plan_rdma(devices: &HashMap<String, LinuxRdma>, section: &mut Sect
 const NOT_LIMITS: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.kill"];
 
 /// `unified`: files of cgroup2 by name, one write for each line. Last, so that they win over the other sections.
-pub(super) fn plan_unified(files: &HashMap<String, String>, mode: Mode) -> Result<Vec<Setting>> {
+pub(super) fn plan_unified(
+    files: &HashMap<String, String>,
+    mode: Mode,
+    report: &mut Report,
+) -> Result<Vec<Setting>> {
     const POINTER: &str = "/linux/resources/unified";
     let mut settings = Vec::new();
     if mode != Mode::V2 && !files.is_empty() {
-        return Err(invalid(POINTER, "unified requires cgroup v2"));
+        report.refuse(invalid(POINTER, "unified requires cgroup v2"))?;
+        return Ok(settings);
     }
     for (file, value) in files.iter().collect::<BTreeMap<_, _>>() {
         let pointer = format!("{POINTER}/{}", escaped(file));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let Some((controller, _)) = file.split_once('.').filter(|_| file.chars().all(is_name)) else {
-            return Err(invalid(pointer, format!("{file:?} is no name of a cgroup file")));
+            report.refuse(invalid(pointer, format!("{file:?} is no name of a cgroup file")))?;
+            continue;
         };
         if NOT_LIMITS.contains(&file.as_str()) || controller.is_empty() {
-            return Err(invalid(pointer, format!("{file} cannot be set here")));
+            report.refuse(invalid(pointer, format!("{file} cannot be set here")))?;
+            continue;
         }
         let known = Controller::from_v2_name(controller).unwrap_or(Controller::Other);
         for line in value.lines().map(str::trim).filter(|line| !line.is_empty()) {

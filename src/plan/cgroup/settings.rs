@@ -4,8 +4,9 @@ use std::fmt;
 
 use oci_spec::runtime::LinuxResources;
 
-use super::{Mode, Warning, cpu, io, memory, rest};
+use super::{Mode, cpu, invalid, io, memory, rest};
 use crate::error::Result;
+use crate::report::Report;
 
 /// A controller, by its name on version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +130,7 @@ pub(super) struct Section<'a> {
     /// The pointer of the part of the config, such as `/linux/resources/memory`.
     pub pointer: &'static str,
     pub settings: &'a mut Vec<Setting>,
-    pub warnings: &'a mut Vec<Warning>,
+    pub report: &'a mut Report,
 }
 
 impl Section<'_> {
@@ -157,10 +158,16 @@ impl Section<'_> {
         }
     }
 
+    /// Tells an error, or ends with it.
+    pub fn refuse(&mut self, field: &str, problem: impl Into<String>) -> Result<()> {
+        let error = invalid(self.at(field), problem);
+        self.report.refuse(error)
+    }
+
     /// Notes a field without effect.
     pub fn warn(&mut self, field: &str, text: impl Into<String>) {
         let pointer = self.at(field);
-        self.warnings.push(Warning { pointer, text: text.into() });
+        self.report.warn(pointer, text);
     }
 
     /// Whether the files are those of cgroup2.
@@ -177,7 +184,7 @@ pub fn settings(
     resources: &LinuxResources,
     mode: Mode,
     unified: &[Controller],
-    warnings: &mut Vec<Warning>,
+    report: &mut Report,
 ) -> Result<Vec<Setting>> {
     let version = |controller: Controller| match mode {
         Mode::V1 => Version::V1,
@@ -192,7 +199,7 @@ pub fn settings(
             version: version(controller),
             pointer,
             settings: &mut settings,
-            warnings: &mut *warnings,
+            report: &mut *report,
         })
     };
     if let Some(pids) = resources.pids() {
@@ -221,7 +228,7 @@ pub fn settings(
         section(Controller::NetPrio, pointer, &mut |section| rest::plan_net_prio(network, section))?;
     }
     if let Some(files) = resources.unified() {
-        settings.extend(rest::plan_unified(files, mode)?);
+        settings.extend(rest::plan_unified(files, mode, report)?);
     }
     Ok(settings)
 }

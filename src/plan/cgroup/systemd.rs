@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::path::{self, Unit};
-use super::{Mode, Warning, invalid, rest};
+use super::{Mode, invalid, rest};
 use crate::error::Result;
+use crate::report::Report;
 use value::Value;
 
 /// Annotations that start with this name a property, and their values are values of it.
@@ -62,15 +63,15 @@ pub(super) struct Facts<'a> {
 /// Every property, in the order in which systemd takes them: the last of a name counts.
 ///
 /// Errors: an annotation that is no property.
-pub(super) fn properties(facts: &Facts, warnings: &mut Vec<Warning>) -> Result<Vec<Property>> {
+pub(super) fn properties(facts: &Facts, report: &mut Report) -> Result<Vec<Property>> {
     let mut properties = base(facts);
-    for property in annotated(facts.annotations)? {
+    for property in annotated(facts.annotations, report)? {
         properties.retain(|other| other.name != property.name);
         properties.push(property);
     }
     // An unprivileged manager cannot filter devices, as its caller cannot.
     if !facts.rootless {
-        properties.extend(devices::properties(facts.policy, facts.mode, warnings));
+        properties.extend(devices::properties(facts.policy, facts.mode, report));
     }
     for property in limits::properties(facts.settings) {
         properties.retain(|other| other.name != property.name);
@@ -121,26 +122,31 @@ const OURS: &[&str] = &[
 ];
 
 /// The properties that annotations ask for, in the order of their names.
-fn annotated(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>> {
+fn annotated(annotations: &BTreeMap<String, String>, report: &mut Report) -> Result<Vec<Property>> {
     let mut properties = Vec::new();
     for (key, text) in annotations {
         let Some(name) = key.strip_prefix(ANNOTATION) else { continue };
         let pointer = format!("/annotations/{}", rest::escaped(key));
-        if name.len() < 3 || !name.chars().all(|c| c.is_ascii_alphabetic()) {
-            return Err(invalid(pointer, format!("{name:?} is no name of a property of systemd")));
-        }
-        if OURS.contains(&name) {
-            return Err(invalid(pointer, format!("the property {name} is set by teu alone")));
-        }
-        let value = text::parse(text).map_err(|wrong| invalid(&pointer, wrong))?;
-        if value.signature().len() > LONGEST_SIGNATURE {
-            return Err(invalid(pointer, "the type of the value is too long for D-Bus"));
-        }
-        let (name, value) = in_microseconds(name, value).map_err(|wrong| invalid(&pointer, wrong))?;
-        properties.retain(|property: &Property| property.name != name);
-        properties.push(Property { name, value, pointer, since: 0 });
+        let Some(property) = report.keep(property(name, text, pointer))? else { continue };
+        properties.retain(|other: &Property| other.name != property.name);
+        properties.push(property);
     }
     Ok(properties)
+}
+
+fn property(name: &str, text: &str, pointer: String) -> Result<Property> {
+    if name.len() < 3 || !name.chars().all(|c| c.is_ascii_alphabetic()) {
+        return Err(invalid(pointer, format!("{name:?} is no name of a property of systemd")));
+    }
+    if OURS.contains(&name) {
+        return Err(invalid(pointer, format!("the property {name} is set by teu alone")));
+    }
+    let value = text::parse(text).map_err(|wrong| invalid(&pointer, wrong))?;
+    if value.signature().len() > LONGEST_SIGNATURE {
+        return Err(invalid(pointer, "the type of the value is too long for D-Bus"));
+    }
+    let (name, value) = in_microseconds(name, value).map_err(|wrong| invalid(&pointer, wrong))?;
+    Ok(Property { name, value, pointer, since: 0 })
 }
 
 /// `TimeoutStopSec` is what unit files have; over D-Bus it is `TimeoutStopUSec`, in microseconds.
@@ -173,7 +179,9 @@ mod tests {
 
     fn annotation(name: &str, text: &str) -> std::result::Result<String, String> {
         let annotations = BTreeMap::from([(format!("{ANNOTATION}{name}"), text.to_owned())]);
-        annotated(&annotations).map(|found| found[0].to_string()).map_err(|error| error.to_string())
+        annotated(&annotations, &mut Report::of_first_error())
+            .map(|found| found[0].to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -217,6 +225,6 @@ mod tests {
     #[test]
     fn other_annotations_have_nothing_to_do_with_systemd() {
         let annotations = BTreeMap::from([("org.systemd.propertyX".to_owned(), "1".to_owned())]);
-        assert_eq!(annotated(&annotations).unwrap(), []);
+        assert_eq!(annotated(&annotations, &mut Report::of_first_error()).unwrap(), []);
     }
 }

@@ -39,16 +39,16 @@ pub(crate) fn cases() -> Vec<Case<'static>> {
 
 /// What the plan says, in the words of the table.
 fn outcome(resources: &LinuxResources, mode: Mode) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut report = Report::of_first_error();
     let below = |pointer: &str| pointer.strip_prefix("/linux/resources/").unwrap().to_owned();
-    match settings(resources, mode, &[], &mut warnings) {
+    match settings(resources, mode, &[], &mut report) {
         Err(error) => vec![format!("! {} {}", below(error.pointer().unwrap()), error.doing())],
         Ok(settings) => {
             let mut lines: Vec<String> = settings.iter().map(ToString::to_string).collect();
             if lines.is_empty() {
                 lines.push("nothing".to_owned());
             }
-            lines.extend(warnings.iter().map(|warning| format!("warn {}", below(&warning.pointer))));
+            lines.extend(report.parts().1.iter().map(|warning| format!("warn {}", below(&warning.at))));
             lines
         }
     }
@@ -88,7 +88,8 @@ fn resources_become_the_files_of_the_table() {
 fn a_hybrid_host_uses_the_tree_that_has_the_controller() {
     let input = r#"{"pids":{"limit":5},"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#;
     let resources: LinuxResources = serde_json::from_str(input).unwrap();
-    let settings = settings(&resources, Mode::Hybrid, &[Controller::Hugetlb], &mut Vec::new()).unwrap();
+    let settings =
+        settings(&resources, Mode::Hybrid, &[Controller::Hugetlb], &mut Report::of_first_error()).unwrap();
     let files: Vec<_> = settings.iter().map(|setting| (setting.version, setting.file.as_str())).collect();
     use super::settings::Version::{V1, V2};
     assert_eq!(files, [(V1, "pids.max"), (V2, "hugetlb.2MB.max"), (V2, "hugetlb.2MB.rsvd.max")]);
@@ -108,7 +109,8 @@ fn no_share_weighs_more_than_a_larger_one() {
 fn an_unprivileged_caller_who_asks_for_nothing_may_go_without() {
     let plan = |json: &str, rootless| {
         let linux: Linux = serde_json::from_str(json).unwrap();
-        plan_cgroup(&Request { id: "c", linux: Some(&linux), rootless, ..Request::default() }).unwrap()
+        let request = Request { id: "c", linux: Some(&linux), rootless, ..Request::default() };
+        plan_cgroup(&request, &mut Report::of_first_error()).unwrap()
     };
     assert!(plan("{}", true).may_go_without());
     assert!(plan(r#"{"resources":{"pids":{}}, "cgroupsPath":""}"#, false).settings.len() == 1);
@@ -123,11 +125,14 @@ fn the_printed_plan_names_path_files_and_devices() {
     let linux: Linux =
         serde_json::from_str(r#"{"cgroupsPath":"/a/b","resources":{"pids":{"limit":7}}}"#).unwrap();
     let request = Request { id: "c", linux: Some(&linux), ..Request::default() };
-    let lines = plan_cgroup(&request).unwrap().lines();
+    let lines = plan_cgroup(&request, &mut Report::of_first_error()).unwrap().lines();
     assert_eq!(lines[0], ("cgroup /a/b".to_owned(), "/linux/cgroupsPath".to_owned()));
     assert_eq!(lines[1], ("pids.max = 7".to_owned(), "/linux/resources/pids/limit".to_owned()));
     assert_eq!(lines[2], ("devices: deny a *:* rwm".to_owned(), "/linux/resources/devices".to_owned()));
     assert!(lines.iter().any(|(line, _)| line == "devices: allow c 1:3 rwm"));
     let disabled = Request { driver: Driver::Disabled, ..request };
-    assert_eq!(plan_cgroup(&disabled).unwrap().lines(), [("no cgroup".to_owned(), String::new())]);
+    assert_eq!(
+        plan_cgroup(&disabled, &mut Report::of_first_error()).unwrap().lines(),
+        [("no cgroup".to_owned(), String::new())]
+    );
 }

@@ -7,8 +7,10 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use serde_json::Value;
 
 use super::settings::settings;
-use super::{Controller, Mode, Setting, Warning, invalid};
+use super::{Controller, Mode, Setting, invalid};
+use crate::config::Warning;
 use crate::error::{Error, Kind, Result};
+use crate::report::Report;
 
 /// What an update does.
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ pub fn plan_update(
     let mut after = before.clone();
     let mut touched = LinuxResources::default();
     let mut previous = LinuxResources::default();
-    let mut warnings = Vec::new();
+    let mut report = Report::of_first_error();
     let mut check = None;
     if let Some(memory) = change.memory() {
         let merged = merge_memory(before.memory().unwrap_or_default(), memory);
@@ -112,10 +114,10 @@ pub fn plan_update(
     if change.unified().is_some() {
         previous.set_unified(before.unified().clone());
     }
-    let settings_now = settings(&touched, mode, unified, &mut warnings)?;
-    let undo = settings(&previous, mode, unified, &mut Vec::new()).unwrap_or_default();
-    warn_about_others(change, &mut warnings);
-    Ok(Update { stored: after, settings: settings_now, undo, warnings, check })
+    let settings_now = settings(&touched, mode, unified, &mut report)?;
+    let undo = settings(&previous, mode, unified, &mut Report::of_first_error()).unwrap_or_default();
+    warn_about_others(change, &mut report);
+    Ok(Update { stored: after, settings: settings_now, undo, warnings: report.into_warnings(), check })
 }
 
 fn positive(bytes: i64) -> Option<u64> {
@@ -123,7 +125,7 @@ fn positive(bytes: i64) -> Option<u64> {
 }
 
 /// Sections that a running container keeps.
-fn warn_about_others(change: &LinuxResources, warnings: &mut Vec<Warning>) {
+fn warn_about_others(change: &LinuxResources, report: &mut Report) {
     let others = [
         ("hugepageLimits", change.hugepage_limits().is_some()),
         ("network", change.network().is_some()),
@@ -132,7 +134,7 @@ fn warn_about_others(change: &LinuxResources, warnings: &mut Vec<Warning>) {
     ];
     for (section, _) in others.iter().filter(|(_, given)| *given) {
         let pointer = format!("/linux/resources/{section}");
-        warnings.push(Warning { pointer, text: "not changed by an update".to_owned() });
+        report.warn(pointer, "not changed by an update");
     }
 }
 
@@ -330,7 +332,7 @@ mod tests {
         let update = plan_update(Some(&stored), &change, Mode::V2, &[]).unwrap();
         assert!(update.settings.is_empty());
         assert_eq!(update.stored.devices(), stored.devices());
-        let pointers: Vec<&str> = update.warnings.iter().map(|warning| warning.pointer.as_str()).collect();
+        let pointers: Vec<&str> = update.warnings.iter().map(|warning| warning.at.as_str()).collect();
         assert_eq!(pointers, ["/linux/resources/rdma", "/linux/resources/devices"]);
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::facts::host;
 use crate::plan::namespaces::{KINDS, Namespaces, User, flag, plan};
+use crate::report::Report;
 
 /// How a configuration lists one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ fn planned(listed: &[(&str, Listed)]) -> Namespaces {
         linux["gidMappings"] = map;
     }
     let linux = serde_json::from_value(linux).unwrap();
-    plan(Some(&linux), &host("root-v2")).unwrap()
+    plan(Some(&linux), &host("root-v2"), &mut Report::of_first_error()).unwrap()
 }
 
 /// All 6561 of them.
@@ -174,7 +175,9 @@ fn ids_are_mapped_by_their_range() {
         ],
         "gidMappings": [{ "containerID": 0, "hostID": 0, "size": u32::MAX }],
     });
-    let planned = plan(Some(&serde_json::from_value(linux).unwrap()), &host("root-v2")).unwrap();
+    let planned =
+        plan(Some(&serde_json::from_value(linux).unwrap()), &host("root-v2"), &mut Report::of_first_error())
+            .unwrap();
     let User::New { uids, gids } = planned.user else { panic!("no new user namespace") };
     for (inside, outside) in [
         (0, Some(1000)),
@@ -199,7 +202,7 @@ fn id_maps_have_as_many_lines_as_the_kernel_takes() {
         let map: Vec<Value> =
             (0..lines).map(|n| json!({ "containerID": n, "hostID": 1000 + n, "size": 1 })).collect();
         let linux = json!({ "namespaces": [{ "type": "user" }], "uidMappings": map, "gidMappings": map });
-        plan(Some(&serde_json::from_value(linux).unwrap()), &host("root-v2"))
+        plan(Some(&serde_json::from_value(linux).unwrap()), &host("root-v2"), &mut Report::of_first_error())
     };
     assert!(planned(340).is_ok());
     assert_eq!(planned(341).unwrap_err().to_string(), "more than 340 id mappings (/linux/uidMappings)");

@@ -2,18 +2,19 @@
 
 use super::Property;
 use super::value::Value;
+use crate::plan::cgroup::Mode;
 use crate::plan::cgroup::devices::{Access, DeviceType, Exception, POINTER, Policy};
-use crate::plan::cgroup::{Mode, Warning};
+use crate::report::Report;
 
 /// `DevicePolicy` and `DeviceAllow`.
 ///
 /// systemd permits lists, by one number, by major number, or for all of a sort. On version 2 its filter is one more
 /// beside ours and both must permit, so what it cannot say is permitted there for all of the sort and narrowed by
 /// ours. On version 1 there is one list, and what is not said may be lost: a warning.
-pub fn properties(policy: &Policy, mode: Mode, warnings: &mut Vec<Warning>) -> Vec<Property> {
+pub fn properties(policy: &Policy, mode: Mode, report: &mut Report) -> Vec<Property> {
     let property =
         |name: &str, value| Property { name: name.to_owned(), value, pointer: POINTER.to_owned(), since: 0 };
-    let mut warn = |text: String| warnings.push(Warning { pointer: POINTER.to_owned(), text });
+    let mut warn = |text: String| report.warn(POINTER, text);
     let mut allowed: Vec<(String, Access)> = Vec::new();
     // Of several entries for one name systemd takes the last alone.
     let mut allow =
@@ -75,9 +76,9 @@ mod tests {
     fn told(rules: &[Rule], mode: Mode) -> (Vec<String>, usize) {
         let mut policy = Policy::default();
         rules.iter().for_each(|rule| policy.add(*rule).unwrap());
-        let mut warnings = Vec::new();
-        let properties = properties(&policy, mode, &mut warnings);
-        (properties.iter().map(ToString::to_string).collect(), warnings.len())
+        let mut report = Report::of_first_error();
+        let properties = properties(&policy, mode, &mut report);
+        (properties.iter().map(ToString::to_string).collect(), report.into_warnings().len())
     }
 
     fn some(kind: DeviceType, major: Option<u32>, minor: Option<u32>, access: Access) -> Rule {

@@ -182,7 +182,8 @@ mod tests {
     #[track_caller]
     fn check(resources: Json, mode: Mode, expected: &[&str]) {
         let resources: LinuxResources = serde_json::from_value(resources).unwrap();
-        let settings = settings::settings(&resources, mode, &[], &mut Vec::new()).unwrap();
+        let settings =
+            settings::settings(&resources, mode, &[], &mut crate::report::Report::of_first_error()).unwrap();
         let lines: Vec<String> = properties(&settings).iter().map(ToString::to_string).collect();
         assert_eq!(lines, expected);
     }
