@@ -31,7 +31,7 @@ fn own_uts_namespace_cannot_be_renamed(t: &Test) {
     bundle.set("/hostname", "stolen").try_create().fails(&["the caller's own namespace"]);
 }
 
-/// security.md: nothing is concluded from a record that cannot be read.
+/// Nothing is concluded from a record that cannot be read.
 fn damaged_state_does_not_orphan_the_container(t: &Test) {
     t.only_teu("the state file is teu's");
     let container = t.bundle().args(["sleep", "100"]).run_detached();
@@ -80,7 +80,7 @@ fn planned_cgroup_of_another_container_survives(t: &Test) {
 
 /// Whoever may write to the root may put a record there, with hooks that would run as its reader.
 fn state_root_that_others_may_write_to_is_refused(t: &Test) {
-    t.only_teu("security.md, section 5");
+    t.only_teu("others trust their state directory");
     for mode in [0o777, 0o1777, 0o770] {
         let root = t.make_dir(&format!("root{mode:o}"));
         fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
@@ -91,7 +91,7 @@ fn state_root_that_others_may_write_to_is_refused(t: &Test) {
 
 /// A directory of another user in the root is none of ours.
 fn state_of_another_user_is_refused(t: &Test) {
-    t.only_teu("security.md, section 5");
+    t.only_teu("others trust their state directory");
     let container = t.bundle().args(["sleep", "100"]).create();
     let directory = t.root().join(&container.id);
     std::os::unix::fs::chown(&directory, Some(65534), None).unwrap();

@@ -501,7 +501,11 @@ fn address_without_a_path_is_an_error(t: &Test) {
     bundle.write();
     for address in ["unix:abstract=/x", "tcp:host=localhost,port=1", "nonsense"] {
         let cmd = t.cmd(["--systemd-cgroup", "create", "--bundle"]).arg(bundle.dir()).arg(bundle.id());
-        cmd.env("DBUS_SYSTEM_BUS_ADDRESS", address).run().fails(&["DBUS_SYSTEM_BUS_ADDRESS", address]);
+        cmd.env("DBUS_SYSTEM_BUS_ADDRESS", address).run().fails(&[
+            "DBUS_SYSTEM_BUS_ADDRESS",
+            address,
+            "; hint: such as unix:path=/run/user/1000/bus",
+        ]);
     }
 }
 
@@ -530,7 +534,12 @@ fn fails_with(t: &Test, fault: Fault, words: &[&str], seconds: std::ops::Range<u
 
 /// As a bus that was stopped with SIGSTOP.
 fn peer_that_is_silent_is_an_error_in_time(t: &Test) {
-    fails_with(t, Fault::Silent, &["ETIMEDOUT", "the bus or systemd hangs"], 9..20);
+    fails_with(
+        t,
+        Fault::Silent,
+        &["ETIMEDOUT", "the bus or systemd hangs; `busctl status` shows whether it answers others"],
+        9..20,
+    );
 }
 
 /// As a systemd that was stopped, on a bus that works.
@@ -540,7 +549,12 @@ fn answer_that_does_not_come_is_an_error_in_time(t: &Test) {
 
 /// As behind a job that hangs.
 fn job_that_does_not_end_is_an_error_in_time(t: &Test) {
-    fails_with(t, Fault::NoEnd, &["did not finish the job", "30 seconds"], 29..45);
+    fails_with(
+        t,
+        Fault::NoEnd,
+        &["did not finish the job", "30 seconds; hint: systemctl list-jobs shows what it waits for"],
+        29..45,
+    );
 }
 
 /// Anybody can send signals.
@@ -565,10 +579,16 @@ fn peer_that_misbehaves_is_an_error(t: &Test) {
         (refuse("GetNameOwner"), ["systemd is not on the bus", "no, you may not"]),
         (refuse("Subscribe"), ["AccessDenied", "no, you may not"]),
         (refuse("StartTransientUnit"), ["refuses to start the unit", "no, you may not"]),
-        (Fault::Job("failed"), ["could not start the unit", "journalctl"]),
+        (Fault::Job("failed"), ["could not start the unit", "see journalctl --unit="]),
         (Fault::Job("canceled"), ["could not start the unit", "canceled"]),
         (Fault::Foreign, ["belongs to user 1000", "not trusted"]),
-        (Fault::OtherPid, ["another pid namespace", "hint"]),
+        (
+            Fault::OtherPid,
+            [
+                "another pid namespace",
+                "; hint: it cannot be told which process to put into a unit; run teu where systemd runs",
+            ],
+        ),
         (Fault::DoesNotMove, ["did not put the process into the unit", "/linux/cgroupsPath"]),
     ] {
         fails_with(t, fault, &words, at_once.clone());
@@ -592,7 +612,7 @@ fn refusal_names_the_property(t: &Test) {
     clear(t);
 }
 
-/// security.md: killed at any moment, nothing is lost.
+/// Killed at any moment, nothing is lost.
 fn create_killed_while_it_waits_can_be_deleted(t: &Test) {
     let systemd = Systemd::start(t);
     for fault in [Fault::NoAnswer("StartTransientUnit"), Fault::NoAnswer("Hello")] {
