@@ -579,7 +579,7 @@ fn peer_that_misbehaves_is_an_error(t: &Test) {
         (refuse("GetNameOwner"), ["systemd is not on the bus", "no, you may not"]),
         (refuse("Subscribe"), ["AccessDenied", "no, you may not"]),
         (refuse("StartTransientUnit"), ["refuses to start the unit", "no, you may not"]),
-        (Fault::Job("failed"), ["could not start the unit", "see journalctl --unit="]),
+        (Fault::Job("failed"), ["could not start the unit", "tells why it failed"]),
         (Fault::Job("canceled"), ["could not start the unit", "canceled"]),
         (Fault::Foreign, ["belongs to user 1000", "not trusted"]),
         (

@@ -186,7 +186,7 @@ impl Manager {
             "done" => Ok(()),
             result => {
                 let doing = format!("systemd could not start the unit {unit}: the job ended as {result:?}");
-                Err(Error::new(Kind::Systemd, doing).hint(format!("see journalctl --unit={unit}")))
+                Err(Error::new(Kind::Systemd, doing).hint(format!("`journalctl --unit={unit}` tells why it failed")))
             }
         }
     }
