@@ -252,7 +252,7 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
         include_str!("hints.rs"),
         include_str!("net_devices.rs"),
         include_str!("no_mounts.rs"),
-        include_str!("systemd.rs"),
+        include_str!("systemd_trouble.rs"),
     ]
     .concat();
     let tests = squeeze(&tests.replace("\\\"", "\""));

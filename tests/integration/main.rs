@@ -58,6 +58,7 @@ mod seccomp;
 mod start;
 mod state;
 mod systemd;
+mod systemd_trouble;
 mod terminal;
 mod update;
 
@@ -103,6 +104,7 @@ const SUITES: &[&[Case]] = &[
     fds::CASES,
     cgroups::CASES,
     systemd::CASES,
+    systemd_trouble::CASES,
     memory::CASES,
     engines::CASES,
     hostile::CASES,
