@@ -104,5 +104,4 @@ fn features_do_not_promise_checkpoints(t: &Test) {
     t.only_teu(REASON);
     let features = t.cmd(["features"]).run().ok().json();
     assert_eq!(features["annotations"]["io.github.teu.checkpoint.enabled"], "false");
-    assert_eq!(features["linux"]["intelRdt"]["enabled"], false);
 }
