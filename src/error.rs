@@ -201,7 +201,7 @@ impl Error {
             let _ = write!(line, ": {errno:?}: {}", sentence(errno, e.kind));
         }
         if let Some(detail) = &e.detail {
-            let _ = write!(line, ": {detail}");
+            let _ = write!(line, ": {}", shortened(&one_line(detail), LONGEST));
         }
     }
 
@@ -212,19 +212,22 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// `doing (pointer): call(2): ERRNO: sentence: detail; hint: …`, on one line whatever the parts contain.
+    /// `doing (pointer): call(2): ERRNO: sentence: detail; hint: …`, on one line whatever the parts contain. Each part
+    /// is bounded, so that a long text of a configuration does not push the others off the line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let e = &*self.0;
-        let mut line = String::with_capacity(160);
-        line.push_str(&e.doing);
+        f.write_str(&shortened(&one_line(&e.doing), LONGEST))?;
         if let Some(at) = &e.at {
-            let _ = write!(line, " ({})", if at.is_empty() { "/" } else { at });
+            let at = if at.is_empty() { "/" } else { at };
+            write!(f, " ({})", shortened(&one_line(at), LONGEST_POINTER))?;
         }
-        self.push_cause(&mut line);
+        let mut cause = String::new();
+        self.push_cause(&mut cause);
+        f.write_str(&cause)?;
         if let Some(hint) = &e.hint {
-            let _ = write!(line, "; hint: {hint}");
+            write!(f, "; hint: {}", shortened(&one_line(hint), LONGEST))?;
         }
-        f.write_str(&one_line(&line))
+        Ok(())
     }
 }
 
@@ -283,6 +286,22 @@ pub fn sentence(errno: Errno, kind: Kind) -> &'static str {
     }
 }
 
+/// The longest part of a line, in bytes.
+const LONGEST: usize = 4 * 1024;
+
+/// The longest pointer in a line, in bytes.
+const LONGEST_POINTER: usize = 1024;
+
+/// A text of at most `most` bytes and three dots in the middle: its start and its end, which say what it is.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let start = text.floor_char_boundary(most / 2);
+    let end = text.ceil_char_boundary(text.len() - most / 2);
+    Cow::Owned(format!("{}...{}", &text[..start], &text[end..]))
+}
+
 /// Escapes everything that could break the line or a terminal: control characters and bidirectional overrides.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {
@@ -293,12 +312,9 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST && !text.chars().any(harmful) {
         return Cow::Borrowed(text);
     }
-    let mut line = String::with_capacity(text.len().min(LONGEST) + 16);
+    let text = shortened(text, LONGEST);
+    let mut line = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if line.len() > LONGEST {
-            line.push_str("...");
-            break;
-        }
         match c {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
@@ -332,6 +348,20 @@ mod tests {
     fn text_from_outside_cannot_break_the_line() {
         let error = Error::config("/hostname", "bad name \"a\nb\u{1b}[31m\u{202e}\"");
         assert_eq!(error.to_string(), "bad name \"a\\nb\\u{1b}[31m\\u{202e}\" (/hostname)");
+    }
+
+    #[test]
+    fn a_long_text_leaves_the_rest_of_the_line_alone() {
+        let long = "ä\n".repeat(100_000);
+        let error = Error::config(format!("/annotations/{long}"), format!("\"{long}\" is bad"))
+            .call("open(2)", Errno::EPERM)
+            .detail(long.clone())
+            .hint("less");
+        let line = error.to_string();
+        assert!(line.len() < 11_000, "{}", line.len());
+        assert!(line.starts_with("\"ä\\nä") && line.contains("\" is bad (/annotations/ä"), "{line}");
+        assert!(line.contains("): open(2): EPERM: operation not permitted: ä"), "{line}");
+        assert!(line.ends_with("; hint: less"), "{line}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The folder says which process you are in: `config`, `host` and `plan` run before anything happens, `parent`
 //! on the host, `child` after the clone, and `sys` is the door to the kernel. docs/architecture.md shows the way.
 
+pub mod abi;
 pub mod cgroup;
 pub mod child;
 pub mod cli;

@@ -99,7 +99,8 @@ fn become_container(
     late.apply(plan, &root).during(Phase::ReadOnlyRoot)?;
     // 10. What must be set with privilege; then nothing of the host is open any more.
     identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
-    identity::label(&plan.security, procfs.as_ref()).during(Phase::Labels)?;
+    identity::label(&plan.security, plan.identity.no_new_privileges, procfs.as_ref())
+        .during(Phase::Labels)?;
     let environment =
         home::environment(&plan.process, plan.identity.uid, &root, procfs.as_ref()).during(Phase::Home)?;
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;

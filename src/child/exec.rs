@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
+use crate::abi::StringList;
 use crate::error::Errno;
 use crate::parent::prepare::{Filter, Passed};
 use crate::plan::exec::ExecPlan;
@@ -17,7 +18,6 @@ use crate::plan::process::Home;
 use crate::plan::security::Placement;
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::clone::{Parentage, Side, clone_child, exit_now};
-use crate::sys::exec::StringList;
 use crate::sys::{exec, fd, path, process, signal};
 
 use super::filter::Confinement;
@@ -105,7 +105,8 @@ fn join(
     let console = handles.console.map(|_| next()).transpose()?;
     // 3. Labels take effect at execve(2) and are inherited; written while /proc is still the host's.
     let procfs = host_procfs(plan).during(Phase::Procfs)?;
-    identity::label(&plan.security, procfs.as_ref()).during(Phase::Labels)?;
+    identity::label(&plan.security, plan.identity.no_new_privileges, procfs.as_ref())
+        .during(Phase::Labels)?;
     // 4. Namespaces.
     namespaces::join_process(init.as_fd(), handles.namespaces).call(Call::Setns).during(Phase::Namespaces)?;
     drop(init);

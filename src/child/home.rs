@@ -6,9 +6,9 @@
 use std::ffi::CString;
 use std::os::fd::AsFd;
 
+use crate::abi::StringList;
 use crate::plan::process::{Home, Process};
 use crate::sync::Failure;
-use crate::sys::exec::StringList;
 use crate::sys::{fd, path};
 
 use super::procfs::Procfs;

@@ -1,12 +1,14 @@
 //! Who the process becomes. The order follows capabilities(7): what a step needs is given up after it.
 
+use std::os::fd::AsFd;
+
 use crate::error::Errno;
 use crate::plan::identity::{Groups, Identity, Set};
 use crate::plan::limits::Limits;
 use crate::plan::process::Process;
 use crate::plan::security::Security;
 use crate::sync::{Call, Failure, In};
-use crate::sys::{identity, process};
+use crate::sys::{fd, identity, process};
 
 use super::procfs::Procfs;
 
@@ -29,16 +31,17 @@ pub fn schedule(planned: &Process, security: &Security) -> Result<(), Failure> {
 }
 
 /// Labels that take effect with execve(2), written through the private procfs while still privileged.
-pub fn label(security: &Security, procfs: Option<&Procfs>) -> Result<(), Failure> {
+///
+/// Without new privileges a confined process cannot leave its profile; the other one is put on top of it then.
+pub fn label(security: &Security, no_new_privileges: bool, procfs: Option<&Procfs>) -> Result<(), Failure> {
     let Some(procfs) = procfs else { return Ok(()) };
     if let Some(profile) = &security.apparmor {
-        let mut command = b"exec ".to_vec();
-        command.extend_from_slice(profile.to_bytes());
+        let stacked = no_new_privileges && is_confined(procfs)?;
+        let verb: &[u8] = if stacked { b"stack " } else { b"exec " };
+        let command = [verb, profile.to_bytes()].concat();
         let written = match procfs.write(c"thread-self/attr/apparmor/exec", &command) {
             // Before Linux 5.8 there was one directory for all modules.
-            Err(failure) if failure.errno == Errno::ENOENT as i32 && failure.call == Call::Openat => {
-                procfs.write(c"thread-self/attr/exec", &command)
-            }
+            Err(failure) if is_missing(&failure) => procfs.write(c"thread-self/attr/exec", &command),
             other => other,
         };
         written?;
@@ -47,6 +50,32 @@ pub fn label(security: &Security, procfs: Option<&Procfs>) -> Result<(), Failure
         procfs.write(c"thread-self/attr/exec", label.to_bytes())?;
     }
     Ok(())
+}
+
+/// The file is not there.
+fn is_missing(failure: &Failure) -> bool {
+    failure.errno == Errno::ENOENT as i32 && failure.call == Call::Openat
+}
+
+/// Whether AppArmor confines this process already: what it inherited is another profile than `unconfined`.
+fn is_confined(procfs: &Procfs) -> Result<bool, Failure> {
+    let mut buffer = [0u8; 256];
+    let files = [c"thread-self/attr/apparmor/current", c"thread-self/attr/current"];
+    for file in files {
+        match procfs.open(file, libc::O_RDONLY) {
+            Err(Errno::ENOENT) => {}
+            opened => {
+                let opened = opened.call(Call::Openat)?;
+                let length = fd::read(opened.as_fd(), &mut buffer).call(Call::Read)?;
+                return Ok(!is_unconfined(&buffer[..length]));
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn is_unconfined(current: &[u8]) -> bool {
+    current.trim_ascii_end() == b"unconfined"
 }
 
 /// Bounding set, groups, ids, capabilities. CAP_SYS_ADMIN stays for a moment when the filter still needs it.

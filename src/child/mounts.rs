@@ -5,14 +5,16 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::abi::procfs;
 use crate::error::Errno;
 use crate::parent::prepare::{Prepared, Source};
 use crate::plan::Plan;
 use crate::plan::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
 use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{
-    Change, context_message, fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen, mount_setattr,
-    mount_setattr_idmap, move_mount, open_tree_clone,
+    Change, LONGEST_OPTIONS, LONGEST_VALUE, context_message, detach_here, fsconfig_create, fsconfig_flag,
+    fsconfig_string, fsmount, fsopen, mount_here, mount_setattr, mount_setattr_idmap, move_mount,
+    open_tree_clone,
 };
 use crate::sys::path::{self, resolve};
 
@@ -20,9 +22,6 @@ use super::cgroups;
 use super::copy_up::copy_up;
 use super::procfs::Procfs;
 use super::root::{Root, open_child};
-
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-const PROC_ROOT_INODE: u64 = 1;
 
 /// Mounts that become read-only at the end.
 #[derive(Default)]
@@ -76,7 +75,12 @@ pub fn mount(
             let existed = root.open(&mount.destination, 0).is_ok();
             let target = target(root, mount, true, special)?;
             let mode = if *keep_mode && existed { Some(existing_mode(&target)?) } else { None };
-            let made = file_system(fstype, source, parameters, mode, attributes_of(mount))?;
+            let attributes = attributes_of(mount);
+            let made = if is_long(source, parameters) {
+                long_file_system(root, mount, &target, (fstype, source), parameters, attributes)?
+            } else {
+                file_system(fstype, source, parameters, mode, attributes)?
+            };
             finish(prepared, index, made.as_fd(), mount)?;
             if *copies {
                 let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
@@ -129,6 +133,62 @@ pub fn file_system(
     }
     explained(fsconfig_create(context.as_fd()))?;
     fsmount(context.as_fd(), attributes).call(Call::Fsmount)
+}
+
+/// True when fsconfig(2) does not take one of the strings.
+fn is_long(source: &CStr, parameters: &[Parameter]) -> bool {
+    let is_long = |text: &CStr| text.count_bytes() > LONGEST_VALUE;
+    is_long(source)
+        || parameters.iter().any(|p| matches!(p, Parameter::String(_, value) if is_long(value.as_c_str())))
+}
+
+/// As [`file_system`], with longer strings, such as the layers of an overlay: made by mount(2) at its destination,
+/// copied from there, and taken away again.
+fn long_file_system(
+    root: &Root,
+    mount: &Mount,
+    target: &OwnedFd,
+    (fstype, source): (&CStr, &CStr),
+    parameters: &[Parameter],
+    attributes: u64,
+) -> Result<OwnedFd, Failure> {
+    let options = joined(parameters)?;
+    let here = path::openat2(path::cwd_fd(), c".", libc::O_PATH, 0, 0).call(Call::Openat)?;
+    path::fchdir(target.as_fd()).call(Call::Chdir)?;
+    mount_here(source, fstype, attributes, &options).call(Call::Mount)?;
+    let top = root.open(&mount.destination, libc::O_DIRECTORY).call(Call::Openat)?;
+    let below = path::stat_fd(target.as_fd()).call(Call::Statx)?;
+    if path::stat_fd(top.as_fd()).call(Call::Statx)?.mount_id == below.mount_id {
+        return Err(Failure::found("the new mount is not at its destination"));
+    }
+    let copy = open_tree_clone(top.as_fd(), c"", false, 0).call(Call::OpenTree)?;
+    path::fchdir(top.as_fd()).call(Call::Chdir)?;
+    detach_here().call(Call::Umount)?;
+    path::fchdir(here.as_fd()).call(Call::Chdir)?;
+    Ok(copy)
+}
+
+/// Parameters as mount(2) takes them.
+fn joined(parameters: &[Parameter]) -> Result<CString, Failure> {
+    let mut text: Vec<u8> = Vec::new();
+    for parameter in parameters {
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        match parameter {
+            Parameter::Flag(name) => text.extend_from_slice(name.to_bytes()),
+            Parameter::String(name, value) => {
+                // A comma in a label would end the option.
+                let quote: &[u8] = if name.as_c_str() == c"context" { b"\"" } else { b"" };
+                text.extend([name.to_bytes(), b"=", quote, value.to_bytes(), quote].concat());
+            }
+        }
+    }
+    if text.len() > LONGEST_OPTIONS {
+        let problem = format!("the options have {} bytes, mount(2) takes {LONGEST_OPTIONS}", text.len());
+        return Err(Failure::found(&problem));
+    }
+    CString::new(text).map_err(|_| Failure::of(Call::Mount, Errno::EINVAL))
 }
 
 fn existing_mode(target: &OwnedFd) -> Result<u32, Failure> {
@@ -213,7 +273,7 @@ fn bind(
     if mount.is_at("proc") {
         let magic = path::file_system(tree.as_fd()).call(Call::Statfs)?;
         let inode = path::stat_fd(tree.as_fd()).call(Call::Statx)?.inode;
-        if magic != PROC_SUPER_MAGIC || inode != PROC_ROOT_INODE {
+        if magic != procfs::MAGIC || inode != procfs::ROOT_INODE {
             return Err(Failure::found("only a procfs can be mounted on /proc"));
         }
     }
@@ -265,7 +325,7 @@ pub fn refuse_covering(root: &Root, mount: &Mount, target: &OwnedFd) -> Result<(
         return Err(Failure::found("the destination is the root of the container"));
     }
     let is_planned = mount.is_at("proc") || mount.destination.as_bytes().starts_with(b"proc/");
-    if !is_planned && path::file_system(target.as_fd()).call(Call::Statfs)? == PROC_SUPER_MAGIC {
+    if !is_planned && path::file_system(target.as_fd()).call(Call::Statfs)? == procfs::MAGIC {
         return Err(Failure::found("the destination is inside a procfs"));
     }
     Ok(())

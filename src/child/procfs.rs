@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::abi::procfs;
 use crate::error::Errno;
 use crate::plan::Plan;
 use crate::plan::mounts::Kind;
@@ -14,9 +15,6 @@ use crate::sync::{Call, Failure, In};
 use crate::sys::fd;
 use crate::sys::mount::{attr, fsconfig_create, fsmount, fsopen, move_mount};
 use crate::sys::path::{self, resolve};
-
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-const PROC_ROOT_INODE: u64 = 1;
 
 /// The detached mount.
 pub struct Procfs {
@@ -48,7 +46,7 @@ impl Procfs {
     fn verified(fd: OwnedFd) -> Result<Procfs, Failure> {
         let stat = path::stat_fd(fd.as_fd()).call(Call::Statx)?;
         let magic = path::file_system(fd.as_fd()).call(Call::Statfs)?;
-        if magic != PROC_SUPER_MAGIC || stat.inode != PROC_ROOT_INODE {
+        if magic != procfs::MAGIC || stat.inode != procfs::ROOT_INODE {
             return Err(Failure::found("the procfs is not the root of a procfs"));
         }
         Ok(Procfs { mount_id: stat.mount_id, fd })
@@ -79,7 +77,7 @@ impl Procfs {
     pub fn open(&self, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
         let flags_of_resolve = resolve::BENEATH | resolve::NO_XDEV | resolve::NO_MAGICLINKS;
         let file = path::openat2(self.fd.as_fd(), path, flags, 0, flags_of_resolve)?;
-        let verified = path::file_system(file.as_fd())? == PROC_SUPER_MAGIC
+        let verified = path::file_system(file.as_fd())? == procfs::MAGIC
             && path::stat_fd(file.as_fd())?.mount_id == self.mount_id;
         if verified { Ok(file) } else { Err(Errno::EXDEV) }
     }

@@ -6,14 +6,13 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::abi::procfs;
 use crate::error::Errno;
 use crate::sync::{Call, Failure, In};
 use crate::sys::path::{self, Stat, resolve};
 
 /// How many links may be followed in one path, as the kernel counts.
 const MOST_LINKS: usize = 40;
-
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// The root of the container.
 pub struct Root {
@@ -135,7 +134,7 @@ impl Root {
                 // The text of a magic link is no path to follow; `self` and `thread-self` are ordinary links.
                 let plain = matches!(name.as_slice(), b"self" | b"thread-self");
                 let magic =
-                    !plain && path::file_system(directory.as_fd()).call(Call::Statfs)? == PROC_SUPER_MAGIC;
+                    !plain && path::file_system(directory.as_fd()).call(Call::Statfs)? == procfs::MAGIC;
                 if magic || links > MOST_LINKS {
                     return Err(Failure::of(Call::Openat, Errno::ELOOP).with(path.to_bytes()));
                 }

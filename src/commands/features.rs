@@ -8,7 +8,7 @@ use super::state::print;
 use crate::error::{Error, Kind, Result};
 use crate::plan::mounts::option_names;
 use crate::plan::namespaces::KINDS;
-use crate::plan::{process, security};
+use crate::plan::{self, hooks, process, security};
 
 /// Prints the document. Needs no privilege and no state directory.
 pub fn features() -> Result<i32> {
@@ -22,11 +22,9 @@ pub fn features() -> Result<i32> {
     let mut mount_options: Vec<&str> = option_names().collect();
     mount_options.sort_unstable();
     let document = json!({
-        "ociVersionMin": "1.0.0",
+        "ociVersionMin": plan::OLDEST_VERSION,
         "ociVersionMax": crate::state::OCI_VERSION,
-        "hooks": [
-            "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-        ],
+        "hooks": hooks::kind::ALL,
         "mountOptions": mount_options,
         "linux": {
             "namespaces": namespaces,

@@ -20,13 +20,14 @@ pub fn error(plan: &Plan, failure: &Failure) -> Error {
         let text = format!("error running {}: {}", hook.name, text(failure));
         return Error::new(Kind::Hook, text).at(&hook.at);
     }
-    sentence(place(plan, failure.phase, item), failure)
+    sentence(place(plan, failure.phase, item, failure.call), failure)
 }
 
 /// The error of a failure in a process that was to be added to a container.
 pub fn exec_error(plan: &ExecPlan, failure: &Failure) -> Error {
-    of_program(&plan.process, failure)
-        .unwrap_or_else(|| sentence(place_in_process(&plan.process, &plan.security, failure.phase), failure))
+    of_program(&plan.process, failure).unwrap_or_else(|| {
+        sentence(place_in_process(&plan.process, &plan.security, failure.phase, failure.call), failure)
+    })
 }
 
 fn text(failure: &Failure) -> String {
@@ -106,7 +107,7 @@ fn hook(plan: &Plan, phase: Phase, item: usize) -> Option<&crate::plan::hooks::H
 }
 
 /// What was being done, and the pointer of the field that asked for it.
-fn place(plan: &Plan, phase: Phase, item: usize) -> (String, String) {
+fn place(plan: &Plan, phase: Phase, item: usize, call: Call) -> (String, String) {
     let general = phase.text().to_owned();
     let at_item = |list: Option<(String, &String)>| {
         list.map(|(doing, at)| (doing, at.clone())).unwrap_or((general.clone(), String::new()))
@@ -145,12 +146,12 @@ fn place(plan: &Plan, phase: Phase, item: usize) -> (String, String) {
         Phase::Rootfs | Phase::Pivot => fixed("/root/path"),
         Phase::ReadOnlyRoot => fixed("/root/readonly"),
         Phase::DeviceLinks => fixed("/linux/devices"),
-        _ => place_in_process(&plan.process, &plan.security, phase),
+        _ => place_in_process(&plan.process, &plan.security, phase, call),
     }
 }
 
 /// The same for what every process has, the first of a container and later ones.
-fn place_in_process(process: &Process, security: &Security, phase: Phase) -> (String, String) {
+fn place_in_process(process: &Process, security: &Security, phase: Phase, call: Call) -> (String, String) {
     let below = |member: &str| (phase.text().to_owned(), format!("{}/{member}", process.base));
     match phase {
         Phase::Terminal => below("terminal"),
@@ -171,7 +172,12 @@ fn place_in_process(process: &Process, security: &Security, phase: Phase) -> (St
             }
         },
         Phase::Identity => below("user"),
-        Phase::Scheduling => below("scheduler"),
+        Phase::Scheduling => match call {
+            Call::IoprioSet => below("ioPriority"),
+            Call::Personality => (phase.text().to_owned(), "/linux/personality".to_owned()),
+            Call::SetMempolicy => ("set the memory policy".to_owned(), "/linux/memoryPolicy".to_owned()),
+            _ => below("scheduler"),
+        },
         Phase::Seccomp => (phase.text().to_owned(), "/linux/seccomp".to_owned()),
         _ => (phase.text().to_owned(), String::new()),
     }

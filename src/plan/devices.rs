@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, Process};
 
-use super::mounts::{Mount, normalize};
+use super::mounts::{Mount, attr, normalize};
 use super::namespaces::Namespaces;
 use super::{c_string, item};
 use crate::error::{Error, Result};
@@ -107,12 +107,21 @@ pub fn plan(
             None => nodes.push(node),
         }
     }
+    warn_of_nodev(mounts, namespaces, report);
     Ok(Devices {
         populate: !mounts.iter().any(|m| m.is_bind() && m.is_at("dev")),
         nodes,
         bind_nodes: namespaces.has_user(),
         console: process.terminal().unwrap_or(false),
     })
+}
+
+/// Nodes that are made on a file system without devices cannot be used; those that are bound bring their own mount.
+fn warn_of_nodev(mounts: &[Mount], namespaces: &Namespaces, report: &mut Report) {
+    let dev = mounts.iter().rev().find(|mount| mount.is_at("dev") && !mount.is_bind());
+    if let Some(dev) = dev.filter(|dev| dev.attributes.set & attr::NODEV != 0 && !namespaces.has_user()) {
+        report.warn(&dev.at, "the devices in /dev cannot be used, since it is mounted with nodev");
+    }
 }
 
 fn configured(device: &LinuxDevice, at: String, report: &mut Report) -> Result<Option<Node>> {

@@ -8,9 +8,28 @@ use std::time::Duration;
 use oci_spec::runtime::{Hook as ConfigHook, Hooks as ConfigHooks};
 
 use super::{c_string, item};
+use crate::abi::StringList;
 use crate::error::{Error, Result};
 use crate::report::Report;
-use crate::sys::exec::StringList;
+
+/// The kinds, in the order of the life of a container.
+pub mod kind {
+    /// Deprecated, but required.
+    pub const PRESTART: &str = "prestart";
+    /// In the namespaces of the runtime, before the change of root.
+    pub const CREATE_RUNTIME: &str = "createRuntime";
+    /// In those of the container, before the change of root.
+    pub const CREATE_CONTAINER: &str = "createContainer";
+    /// In the container, before its program.
+    pub const START_CONTAINER: &str = "startContainer";
+    /// After its program has been started.
+    pub const POSTSTART: &str = "poststart";
+    /// After the container has been deleted.
+    pub const POSTSTOP: &str = "poststop";
+    /// All of them, for `features`.
+    pub const ALL: [&str; 6] =
+        [PRESTART, CREATE_RUNTIME, CREATE_CONTAINER, START_CONTAINER, POSTSTART, POSTSTOP];
+}
 
 /// One program.
 #[derive(Clone, Debug)]
@@ -53,12 +72,12 @@ pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut 
     #[allow(deprecated)] // prestart still has to be supported
     let prestart = hooks.prestart();
     Ok(Hooks {
-        prestart: list(prestart, "prestart", None, report)?,
-        create_runtime: list(hooks.create_runtime(), "createRuntime", None, report)?,
-        create_container: list(hooks.create_container(), "createContainer", None, report)?,
-        start_container: list(hooks.start_container(), "startContainer", Some(environment), report)?,
-        poststart: list(hooks.poststart(), "poststart", None, report)?,
-        poststop: list(hooks.poststop(), "poststop", None, report)?,
+        prestart: list(prestart, kind::PRESTART, None, report)?,
+        create_runtime: list(hooks.create_runtime(), kind::CREATE_RUNTIME, None, report)?,
+        create_container: list(hooks.create_container(), kind::CREATE_CONTAINER, None, report)?,
+        start_container: list(hooks.start_container(), kind::START_CONTAINER, Some(environment), report)?,
+        poststart: list(hooks.poststart(), kind::POSTSTART, None, report)?,
+        poststop: list(hooks.poststop(), kind::POSTSTOP, None, report)?,
     })
 }
 
@@ -66,8 +85,8 @@ pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut 
 pub fn later(hooks: &crate::state::HookLists) -> Result<Hooks> {
     let report = &mut Report::of_first_error();
     Ok(Hooks {
-        poststart: list(&hooks.poststart, "poststart", None, report)?,
-        poststop: list(&hooks.poststop, "poststop", None, report)?,
+        poststart: list(&hooks.poststart, kind::POSTSTART, None, report)?,
+        poststop: list(&hooks.poststop, kind::POSTSTOP, None, report)?,
         ..Hooks::default()
     })
 }

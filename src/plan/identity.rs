@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::report::Report;
 
+/// The annotation that keeps the supplementary groups of the caller.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// Bit N for capability N.
 pub type Set = u64;
 
@@ -97,7 +100,7 @@ pub fn plan(
             }
         }
     }
-    let keep = annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1");
+    let keep = annotations.get(KEEP_GROUPS).is_some_and(|value| value == "1");
     let denied = host.is_rootless() && !host.in_user_namespace;
     if denied && !additional.is_empty() {
         let problem = "cannot set any additional groups in a rootless container";

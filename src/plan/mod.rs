@@ -38,6 +38,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::report::Report;
 
+/// The oldest version of the specification whose configurations are understood.
+pub const OLDEST_VERSION: &str = "1.0.0";
+
 /// What the command line and the calling process contribute to a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Request {

@@ -15,39 +15,7 @@ use crate::report::Report;
 pub use options::option_names;
 use options::{Options, read_options};
 
-/// Attribute bits, as mount_setattr(2) takes them.
-pub mod attr {
-    /// Read-only.
-    pub const RDONLY: u64 = 0x01;
-    /// Ignore set-user-id bits.
-    pub const NOSUID: u64 = 0x02;
-    /// No device nodes.
-    pub const NODEV: u64 = 0x04;
-    /// No execution.
-    pub const NOEXEC: u64 = 0x08;
-    /// Mask of the access time values.
-    pub const ATIME: u64 = 0x70;
-    /// No access times.
-    pub const NOATIME: u64 = 0x10;
-    /// All access times.
-    pub const STRICTATIME: u64 = 0x20;
-    /// No access times of directories.
-    pub const NODIRATIME: u64 = 0x80;
-    /// No symbolic links.
-    pub const NOSYMFOLLOW: u64 = 0x20_0000;
-}
-
-/// Propagation bits, as mount_setattr(2) takes them.
-pub mod propagation {
-    /// Unbindable.
-    pub const UNBINDABLE: u64 = 1 << 17;
-    /// Private.
-    pub const PRIVATE: u64 = 1 << 18;
-    /// Slave.
-    pub const SLAVE: u64 = 1 << 19;
-    /// Shared.
-    pub const SHARED: u64 = 1 << 20;
-}
+pub use crate::abi::{attr, propagation};
 
 /// Attributes to set and to clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,15 +8,13 @@ use oci_spec::runtime::{IOPriorityClass, Process as ConfigProcess};
 
 use super::security::bit_mask;
 use super::{Request, c_string, item};
+use crate::abi::{SchedulerAttributes, StringList};
 use crate::config::process::{Extras, Scheduler};
 use crate::error::{Error, Kind, Result};
 use crate::report::{Report, Severity};
-use crate::sys::exec::StringList;
-use crate::sys::process::SchedulerAttributes;
 
 /// Annotations that change what the runtime does, for `features`.
-pub const UNSAFE_ANNOTATIONS: [&str; 2] =
-    [super::cgroup::systemd::ANNOTATION, "run.oci.keep_original_groups"];
+pub const UNSAFE_ANNOTATIONS: [&str; 2] = [super::cgroup::systemd::ANNOTATION, super::identity::KEEP_GROUPS];
 
 /// How the program is found.
 #[derive(Clone, Debug, PartialEq, Eq)]

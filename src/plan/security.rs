@@ -183,6 +183,7 @@ fn memory_policy(asked: &LinuxMemoryPolicy, report: &mut Report) -> Result<Optio
         };
         mode |= bit;
     }
+    check_memory_flags(mode, mode_name, &format!("{at}/flags"))?;
     let text = value.get("nodes").and_then(|n| n.as_str()).unwrap_or_default();
     let at = format!("{at}/nodes");
     let Some(nodes) = report.keep(bit_mask(text, &at))? else { return Ok(None) };
@@ -192,6 +193,24 @@ fn memory_policy(asked: &LinuxMemoryPolicy, report: &mut Report) -> Result<Optio
         _ => {}
     }
     Ok(Some(MemoryPolicy { mode, nodes }))
+}
+
+/// Flags that exclude each other, or that the mode does not take. Source: set_mempolicy(2).
+fn check_memory_flags(mode: i32, name: &str, at: &str) -> Result<()> {
+    const NUMA_BALANCING: i32 = FLAGS[0].1;
+    const RELATIVE: i32 = FLAGS[1].1;
+    const STATIC: i32 = FLAGS[2].1;
+    if mode & (STATIC | RELATIVE) == STATIC | RELATIVE {
+        return Err(Error::config(at, "nodes cannot be both relative and static"));
+    }
+    let balances = matches!(name, "MPOL_BIND" | "MPOL_PREFERRED_MANY");
+    if mode & NUMA_BALANCING != 0 && !balances {
+        return Err(Error::config(at, format!("{name} cannot be balanced")));
+    }
+    if mode & (STATIC | RELATIVE) != 0 && name == "MPOL_LOCAL" {
+        return Err(Error::config(at, format!("{name} has no nodes that could be static or relative")));
+    }
+    Ok(())
 }
 
 /// The policy in the words of the configuration.

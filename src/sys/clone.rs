@@ -4,25 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{Errno, Result, check};
 
-/// Namespace flags, as clone3(2), setns(2) and unshare(2) take them.
-pub mod ns {
-    /// Time.
-    pub const TIME: u64 = 0x80;
-    /// Mounts.
-    pub const MOUNT: u64 = 0x2_0000;
-    /// Cgroup view.
-    pub const CGROUP: u64 = 0x200_0000;
-    /// Host and domain name.
-    pub const UTS: u64 = 0x400_0000;
-    /// System V IPC and message queues.
-    pub const IPC: u64 = 0x800_0000;
-    /// Users and capabilities.
-    pub const USER: u64 = 0x1000_0000;
-    /// Process ids.
-    pub const PID: u64 = 0x2000_0000;
-    /// Network.
-    pub const NETWORK: u64 = 0x4000_0000;
-}
+pub use crate::abi::namespace as ns;
 
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PARENT: u64 = 0x8000;

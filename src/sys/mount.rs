@@ -6,41 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Errno, Result, check};
 
-/// Attributes of mount_setattr(2) and fsmount(2).
-pub mod attr {
-    /// Read-only.
-    pub const RDONLY: u64 = 0x01;
-    /// Ignore set-user-id bits and file capabilities.
-    pub const NOSUID: u64 = 0x02;
-    /// Device nodes cannot be opened.
-    pub const NODEV: u64 = 0x04;
-    /// Nothing can be executed.
-    pub const NOEXEC: u64 = 0x08;
-    /// The mask of the three access time values; relatime is 0.
-    pub const ATIME: u64 = 0x70;
-    /// Access times are never updated.
-    pub const NOATIME: u64 = 0x10;
-    /// Access times are always updated.
-    pub const STRICTATIME: u64 = 0x20;
-    /// Access times of directories are never updated.
-    pub const NODIRATIME: u64 = 0x80;
-    /// The mount maps ids through a user namespace.
-    pub const IDMAP: u64 = 0x10_0000;
-    /// Symbolic links are not followed. Linux 5.14.
-    pub const NOSYMFOLLOW: u64 = 0x20_0000;
-}
-
-/// Propagation types, for mount_setattr(2).
-pub mod propagation {
-    /// Private.
-    pub const PRIVATE: u64 = 1 << 18;
-    /// Slave.
-    pub const SLAVE: u64 = 1 << 19;
-    /// Shared.
-    pub const SHARED: u64 = 1 << 20;
-    /// Unbindable.
-    pub const UNBINDABLE: u64 = 1 << 17;
-}
+pub use crate::abi::{attr, propagation};
 
 const AT_RECURSIVE: u32 = 0x8000;
 const OPEN_TREE_CLONE: u32 = 1;
@@ -175,6 +141,33 @@ pub fn fsmount(context: BorrowedFd, attributes: u64) -> Result<OwnedFd> {
     })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The longest string that fsconfig(2) takes, in bytes.
+pub const LONGEST_VALUE: usize = 255;
+
+/// The longest text of options that mount(2) takes, in bytes.
+pub const LONGEST_OPTIONS: usize = 4095;
+
+/// mount(2) of a new instance of `fstype` onto the working directory, which stays where it is, below the mount.
+/// `attributes` are those of fsmount(2).
+pub fn mount_here(source: &CStr, fstype: &CStr, attributes: u64, options: &CStr) -> Result<()> {
+    let flags = [
+        (attr::RDONLY, libc::MS_RDONLY),
+        (attr::NOSUID, libc::MS_NOSUID),
+        (attr::NODEV, libc::MS_NODEV),
+        (attr::NOEXEC, libc::MS_NOEXEC),
+        (attr::NOATIME, libc::MS_NOATIME),
+        (attr::STRICTATIME, libc::MS_STRICTATIME),
+        (attr::NODIRATIME, libc::MS_NODIRATIME),
+    ];
+    let set = flags.into_iter().filter(|(bit, _)| attributes & bit != 0).fold(0, |all, (_, flag)| all | flag);
+    // SAFETY: all strings end in NUL and are only read.
+    check(
+        unsafe { libc::mount(source.as_ptr(), c".".as_ptr(), fstype.as_ptr(), set, options.as_ptr().cast()) }
+            .into(),
+    )
+    .map(drop)
 }
 
 /// The kernel's own explanation of the last failure of a file system context: read(2) on it.

@@ -2,6 +2,8 @@
 
 use std::ffi::CStr;
 
+use crate::abi::SchedulerAttributes;
+
 use super::{Result, check};
 
 fn prctl(option: i32, argument: u64) -> Result<()> {
@@ -178,28 +180,6 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
         )
     })
     .map(drop)
-}
-
-/// The attributes of sched_setattr(2); times in nanoseconds.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedulerAttributes {
-    /// Size of this struct.
-    pub size: u32,
-    /// SCHED_*.
-    pub policy: u32,
-    /// SCHED_FLAG_*.
-    pub flags: u64,
-    /// Nice value, for SCHED_OTHER and SCHED_BATCH.
-    pub nice: i32,
-    /// Static priority, for SCHED_FIFO and SCHED_RR.
-    pub priority: u32,
-    /// For SCHED_DEADLINE.
-    pub runtime: u64,
-    /// For SCHED_DEADLINE.
-    pub deadline: u64,
-    /// For SCHED_DEADLINE.
-    pub period: u64,
 }
 
 /// sched_setattr(2) of this process.

@@ -12,9 +12,10 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use super::exec::{StringList, execve_fd};
+use super::exec::execve_fd;
 use super::mount::{Change, attr, mount_setattr, open_tree_clone};
 use super::{Errno, Result, check, fd, path, process};
+use crate::abi::StringList;
 
 /// Commands whose process, or a child of it, enters a container.
 pub const ENTERING: [&str; 3] = ["create", "run", "exec"];

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::harness::{Out, Test};
 
 cases![
+    long_text_of_a_config_leaves_the_pointer_in_the_message,
     version_tells_name_version_and_specification,
     version_has_the_word_version_in_its_first_line_alone,
     help_is_printed_on_stdout_with_success,
@@ -538,6 +539,15 @@ fn features_is_a_complete_document(t: &Test) {
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
     assert_eq!(features["linux"]["cgroup"]["v2"], true);
+    if t.is("teu") {
+        for (section, members) in
+            [("intelRdt", &["enabled", "schemata", "monitoring"][..]), ("netDevices", &["enabled"])]
+        {
+            for member in members {
+                assert_eq!(features["linux"][section][*member], true, "{section} {member}");
+            }
+        }
+    }
 }
 
 /// containerd, dockerd and CRI-O switch features on by these.
@@ -575,4 +585,12 @@ fn features_needs_neither_root_directory_nor_options(t: &Test) {
     t.skip_older("crun", (1, 9), "has no features");
     let out = t.cmd(["features"]).bare().empty_env().run().ok();
     assert!(out.stderr.is_empty() && out.json().is_object(), "{}", out.report());
+}
+
+/// Whoever reads the line wants to know which field is meant, and what to do.
+fn long_text_of_a_config_leaves_the_pointer_in_the_message(t: &Test) {
+    t.only_teu("the words are teu's");
+    let bundle = t.bundle().set("/linux/rootfsPropagation", "x\n".repeat(50_000));
+    let out = bundle.try_create().fails(&["is no propagation: shared, slave", "(/linux/rootfsPropagation)"]);
+    assert!(out.stderr.len() < 6000, "{} bytes", out.stderr.len());
 }

@@ -10,6 +10,7 @@ use crate::harness::console::ConsoleSocket;
 use crate::harness::{Container, Test, cgroup};
 
 cases![
+    process_file_that_is_no_json_is_named,
     exit_code_of_the_program_is_the_exit_code_of_exec,
     program_killed_by_a_signal_gives_128_and_its_number,
     streams_reach_the_program,
@@ -484,4 +485,14 @@ fn end_of_init_ends_the_process(t: &Test) {
     running.wait_for_stdout("up");
     kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
     running.wait().exits(137);
+}
+
+/// The mistake is in the file of the caller, not in the configuration.
+fn process_file_that_is_no_json_is_named(t: &Test) {
+    t.only_teu("the words are teu's");
+    let c = t.bundle().idle();
+    let file = t.make_file("mistake.json", "{\"args\": [\"true\"],}");
+    let out =
+        c.exec(&["-p", &file.to_string_lossy()], &[]).exits(255).fails(&["the process file is not valid"]);
+    assert!(!out.message().contains("config.json"), "{}", out.report());
 }

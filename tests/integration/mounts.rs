@@ -9,6 +9,8 @@ use crate::harness::report::{has, mount, propagates, super_has};
 use crate::harness::{Bundle, Test, View, report};
 
 cases![
+    many_layers_of_an_overlay_work,
+    more_layers_than_a_mount_can_have_are_refused,
     flags_of_a_mount_are_set,
     cleared_flags_are_cleared,
     last_of_two_opposite_options_wins,
@@ -662,4 +664,40 @@ fn source_with_odd_characters_works(t: &Test) {
     let bundle = t.bundle().bind(&source, destination, &["bind"]);
     assert_eq!(bundle.args(["cat", &format!("{destination}/file")]).run().ok().stdout, "odd");
     assert!(report::find_mount(&json!({}), "/").is_none());
+}
+
+/// An overlay of this many layers, each with a file of its own.
+fn with_layers(t: &Test, count: usize) -> Bundle<'_> {
+    let layers: Vec<String> = (0..count)
+        .map(|n| {
+            let layer = t.make_dir(&format!("layers/a-name-as-long-as-those-that-engines-give-{n:03}"));
+            fs::write(layer.join(format!("file{n}")), "").unwrap();
+            layer.to_string_lossy().into_owned()
+        })
+        .collect();
+    let path = |name: &str| t.make_dir(name).to_string_lossy().into_owned();
+    let options = [
+        format!("lowerdir={}", layers.join(":")),
+        format!("upperdir={}", path("upper")),
+        format!("workdir={}", path("work")),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).chain(["nosuid", "nodev"]).collect();
+    t.bundle().mount("/layered", "overlay", "overlay", &options)
+}
+
+/// fsconfig(2) takes 255 bytes for each option, mount(2) 4095 for all.
+fn many_layers_of_an_overlay_work(t: &Test) {
+    let bundle = with_layers(t, 25);
+    let script = "ls /layered | wc -l; touch /layered/new; grep -c ' /layered ' /proc/self/mountinfo; \
+                  grep ' /layered ' /proc/self/mountinfo | cut -d' ' -f6; pwd";
+    assert_eq!(bundle.sh(script).run().ok().stdout, "25\n1\nrw,nosuid,nodev,relatime\n/\n");
+    assert!(t.dir().join("upper/new").exists());
+}
+
+/// mount(2).
+fn more_layers_than_a_mount_can_have_are_refused(t: &Test) {
+    let out = with_layers(t, 60).try_create().fails(&[]);
+    if t.is("teu") {
+        out.fails(&["/mounts/6", "mount overlay at /layered", "mount(2) takes 4095"]);
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Bundle, Test};
 
 cases![
+    memory_policy_of_a_node_that_is_missing_is_refused,
     user_and_group_are_set,
     additional_groups_are_set_exactly,
     groups_of_the_caller_are_dropped,
@@ -409,4 +410,15 @@ fn keyring_of_the_caller_is_left_behind(t: &Test) {
         t.skip("keyrings of other sessions cannot be seen here");
     }
     assert!(keys.contains(&name), "{keys}");
+}
+
+/// set_mempolicy(2).
+fn memory_policy_of_a_node_that_is_missing_is_refused(t: &Test) {
+    t.skip_older("runc", (1, 4), "does not know it");
+    t.skip_older("crun", (1, 26), "does not know it");
+    let bundle = t.bundle().set("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "900" }));
+    let out = bundle.try_create().fails(&[]);
+    if t.is("teu") {
+        out.fails(&["set the memory policy (/linux/memoryPolicy): set_mempolicy(2): EINVAL"]);
+    }
 }
