@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use super::{limits, migrate, watch};
+use super::{limits, migrate, seccomp, watch};
 
 /// Long options that take a value.
 const VALUED: [&str; 23] = [
@@ -92,7 +92,8 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             out.switch(format!("--{name}"), value, &argument);
         } else if short("exec", &["t", "d"]) || short("run", &["d"]) {
             out.switch(format!("-{name}"), value, &argument);
-        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED], name) {
+        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED, seccomp::VALUED], name)
+        {
             match value {
                 Some(value) => out.push(format!("--{name}={value}").into()),
                 None => {

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{make_root, setup};
+use super::{filter, make_root, setup};
 use crate::cli::{Create, Global, given};
 use crate::error::Result;
 use crate::parent::create::Options;
@@ -72,7 +72,7 @@ impl<'a> Creation<'a> {
         let inputs = prepare::Inputs {
             console_socket: setup::absolute(given(&self.args.console_socket))?,
             passed: self.passed.clone(),
-            filter: setup::filter(&plan.security, &plan.identity, &self.root)?,
+            filter: filter::of_container(plan, &self.root)?,
         };
         prepare::prepare(plan, inputs)
     }

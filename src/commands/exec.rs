@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::{open_root, setup};
+use super::{filter, open_root, setup};
 use crate::cgroup::Layout;
 use crate::cli::{Exec, Global, given};
 use crate::config;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parent::exec::{self, Options};
 use crate::parent::foreground;
-use crate::parent::prepare::{Filter, Passed};
+use crate::parent::prepare::Passed;
 use crate::plan::exec::{Arguments, ExecRequest, Source, plan};
 use crate::state::{Container, Id, Status};
 use crate::sys::signal;
@@ -37,7 +37,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
         source: source(args)?,
     };
     let plan = plan(&config, request, &host)?;
-    let filter = setup::filter(&plan.security, &plan.identity, &root)?;
+    let filter = filter::of_process(&plan, &root)?;
     let signals = match args.detach {
         true => None,
         false => Some(signal::block_all().map_err(|e| Error::kernel("block signals", "signalfd(2)", e))?),
@@ -47,7 +47,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
         &Options {
             container: &container,
             rootless: host.is_rootless(),
-            filter: filter.as_ref().map(Filter::of),
+            filter,
             passed,
             console_socket: setup::absolute(given(&args.console_socket))?,
             sub_cgroups: &args.cgroup,

@@ -490,8 +490,9 @@ impl Talk<'_> {
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener(number)) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
-                        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
-                        seccomp_agent::hand_over(seccomp, self.init, number, &state)?;
+                        let state = self.prepared.hook_state();
+                        let now = ("creating", self.init.pid);
+                        seccomp_agent::hand_over(seccomp, self.init, number, state, now)?;
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),

@@ -312,8 +312,8 @@ impl Attempt<'_> {
 
     fn hand_over(&self, process: &Child, number: i32) -> Result<()> {
         let Some(seccomp) = &self.plan.security.seccomp else { return Ok(()) };
-        let state = self.options.container.record.hook_state().with_pid("running", self.init.pid);
-        seccomp_agent::hand_over(seccomp, process, number, &state)
+        let state = self.options.container.record.hook_state();
+        seccomp_agent::hand_over(seccomp, process, number, &state, ("running", self.init.pid))
     }
 
     fn sentence(&self, failure: &crate::sync::Failure) -> Error {

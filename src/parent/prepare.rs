@@ -209,7 +209,7 @@ pub struct Inputs {
     /// Descriptors of the caller.
     pub passed: Passed,
     /// The compiled filter of the plan.
-    pub filter: Option<teu_seccomp::Program>,
+    pub filter: Option<Filter>,
 }
 
 /// Opens everything. The second value is the end of the pair that gets the terminal when it is relayed.
@@ -241,9 +241,9 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         namespaces,
         device_nodes: device_nodes(plan)?,
         null,
-        filter: inputs.filter.as_ref().map(Filter::of),
+        needs_privilege: inputs.filter.is_some() && !plan.identity.no_new_privileges,
+        filter: inputs.filter,
         placement,
-        needs_privilege: placement.is_some() && !plan.identity.no_new_privileges,
         console,
         passed: inputs.passed,
         cgroup: None,

@@ -55,6 +55,8 @@ mod readiness;
 mod rootfs;
 mod run;
 mod seccomp;
+mod seccomp_needed;
+mod seccomp_profiles;
 mod start;
 mod state;
 mod systemd;
@@ -99,6 +101,8 @@ const SUITES: &[&[Case]] = &[
     mounts::CASES,
     kernel::CASES,
     seccomp::CASES,
+    seccomp_needed::CASES,
+    seccomp_profiles::CASES,
     terminal::CASES,
     fds::CASES,
     cgroups::CASES,

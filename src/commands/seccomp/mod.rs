@@ -1,0 +1,25 @@
+//! `teu seccomp`: profiles that people can write.
+
+mod explain;
+mod profile;
+mod shown;
+pub mod words;
+
+use crate::cli::seccomp::Seccomp;
+use crate::error::Result;
+
+pub use profile::Profile;
+
+/// Does what the command line says. Returns the exit status.
+pub fn seccomp(verb: &Seccomp) -> Result<i32> {
+    match verb {
+        Seccomp::Explain(args) => explain::explain(args),
+    }
+}
+
+/// The verb in front of its errors.
+pub fn name_of(verb: &Seccomp) -> &'static str {
+    match verb {
+        Seccomp::Explain(_) => "seccomp explain",
+    }
+}
