@@ -164,7 +164,7 @@ pub enum Verb {
 }
 
 /// Options of `create`, which `run` has too.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(args_override_self = true)]
 pub struct Create {
     /// The bundle, a directory with a config.json
@@ -197,7 +197,7 @@ pub struct Create {
 }
 
 /// Options of `run`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(args_override_self = true)]
 pub struct Run {
     /// The same as for create

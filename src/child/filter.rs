@@ -1,6 +1,7 @@
 //! The last confinement before the program: no_new_privs, the seccomp filter, and the privilege that loading took.
 
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use crate::parent::prepare::Filter;
 use crate::plan::identity::Identity;
@@ -21,8 +22,19 @@ pub struct Confinement<'a> {
 
 impl Confinement<'_> {
     /// Enters it. The filter may refuse everything after this but capset(2) and execve(2).
-    pub fn enter(&self) -> Result<(), Failure> {
-        self.load()?;
+    ///
+    /// The listener of a filter that records goes over `channel`, with the one call that it lets pass; every other
+    /// one waits until somebody serves the listener.
+    pub fn enter(&self, channel: BorrowedFd) -> Result<(), Failure> {
+        let listener = self.load()?;
+        if let (Some(listener), Some(key)) = (listener, self.filter.and_then(|filter| filter.key)) {
+            // Closing it would be recorded; execve(2) does.
+            let listener = ManuallyDrop::new(listener);
+            FromChild::Recording
+                .send_with_key(channel, listener.as_fd(), key)
+                .call(Call::Send)
+                .during(Phase::Seccomp)?;
+        }
         self.drop_privilege()
     }
 

@@ -157,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn a_command_to_record_is_taken_as_it_is() {
+        let line = parse(words("teu seccomp record -- ls -all --debug=true -- -b")).unwrap();
+        let Some(Verb::Seccomp(Seccomp::Record(record))) = line.verb else { panic!("another verb") };
+        assert_eq!(record.command, ["ls", "-all", "--debug=true", "--", "-b"]);
+        assert!(record.bundle.is_none());
+    }
+
+    #[test]
     fn the_last_of_repeated_options_wins() {
         let line = parse(words("teu --root /a --root /b --debug --debug state c1"));
         assert_eq!(line.unwrap().global.root, Some(PathBuf::from("/b")));

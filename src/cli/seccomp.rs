@@ -7,8 +7,31 @@ use clap::{Args, Subcommand};
 /// What to do about seccomp profiles.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Seccomp {
+    /// Run a container without a profile and write one that allows what it did
+    ///
+    /// While it records nothing is refused: the container runs without any seccomp profile, its own included. Record
+    /// programs that you trust. The profile allows what one run did, which may be less than the program needs.
+    Record(Record),
     /// Say what a profile does with a system call, which rule decides, and what would allow it
     Explain(Explain),
+}
+
+/// Options of `seccomp record`.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Record {
+    /// File for the profile; standard output by default, after the output of the program
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Profile to add to; what it allows already stays as it is
+    #[arg(short, long, value_name = "PROFILE")]
+    pub merge: Option<PathBuf>,
+    /// The bundle to run; its own seccomp profile is not loaded
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: Option<PathBuf>,
+    /// Run this instead, in a container made for it that sees the file system of the host read-only
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<String>,
 }
 
 /// Options of `seccomp explain`.
@@ -33,4 +56,4 @@ pub struct Explain {
 }
 
 /// Long options that take a value.
-pub const VALUED: &[&str] = &["arch", "seccomp"];
+pub const VALUED: &[&str] = &["output", "merge", "arch", "seccomp"];

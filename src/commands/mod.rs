@@ -53,7 +53,7 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Plan(args) => plan::plan(global, &args),
         Verb::Check(args) => check::check(global, &args),
         Verb::Spec(args) => spec::spec(&args),
-        Verb::Seccomp(verb) => seccomp::seccomp(&verb),
+        Verb::Seccomp(verb) => seccomp::seccomp(global, &verb),
         Verb::Features => features::features(),
         Verb::Version => version::version(),
     }

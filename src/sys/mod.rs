@@ -11,6 +11,7 @@ pub mod fd;
 pub mod identity;
 pub mod mount;
 pub mod netlink;
+pub mod notify;
 pub mod path;
 pub mod process;
 pub mod seccomp;

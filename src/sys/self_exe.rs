@@ -17,7 +17,7 @@ use super::mount::{Change, attr, mount_setattr, open_tree_clone};
 use super::{Errno, Result, check, fd, path, process};
 
 /// Commands whose process, or a child of it, enters a container.
-pub const ENTERING: [&str; 3] = ["create", "run", "exec"];
+pub const ENTERING: [&str; 4] = ["create", "run", "exec", "seccomp"];
 
 /// The variable that carries the descriptor of the mount from the first image to the second.
 pub const VARIABLE: &str = "_TEU_EXE_FD";

@@ -3,12 +3,23 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::Test;
 use crate::harness::report::status;
+use crate::harness::{Bundle, Out, Test};
 
 cases![
+    recorded_script_runs_under_its_profile,
+    recording_sees_processes_that_exec_adds,
+    recording_sees_start_container_hooks,
+    recording_adds_to_a_profile,
+    recording_does_not_load_the_profile_of_the_bundle,
+    recorded_container_ends_with_the_recording,
+    recording_of_a_command_sees_the_host_read_only,
+    recording_that_cannot_be_written_does_not_run,
+    recording_of_what_does_not_start_writes_nothing,
+    recording_passes_signals_on,
     explain_names_the_rule_the_reason_and_the_remedy,
     explain_prints_json_with_a_patch,
     explain_refuses_what_it_cannot_read,
@@ -19,12 +30,192 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("the file exists")).expect("the file is JSON")
 }
 
+fn names(profile: &Value) -> Vec<String> {
+    let rules = profile["syscalls"].as_array().expect("a list");
+    let names = rules.iter().flat_map(|rule| rule["names"].as_array().into_iter().flatten());
+    names.map(|name| name.as_str().expect("a name").to_owned()).collect()
+}
+
 /// Records a bundle; returns its profile and what the call printed.
+fn record(t: &Test, bundle: &Bundle, status: i32) -> (Value, Out) {
+    let file = t.dir().join(format!("profile-{}.json", t.next_number()));
+    bundle.write();
+    let out = t.cmd(["seccomp", "record", "--output"]).arg(&file).arg(bundle.dir()).run().exits(status);
+    (read(&file), out)
+}
+
+const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
+
 /// A shell script forks and executes programs; its profile allows that and nothing else.
+fn recorded_script_runs_under_its_profile(t: &Test) {
+    t.only_teu("no other runtime records");
+    let script = "mkdir /tmp/a && ls /tmp && (sleep 0.01 & wait) && cat /proc/self/comm; exit 3";
+    let bundle = t.bundle().sh(script);
+    let (profile, out) = record(t, &bundle, 3);
+    assert_eq!(out.stdout, "a\ncat\n");
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let recorded = names(&profile);
+    assert!(recorded.is_sorted() && recorded.contains(&"execve".to_owned()), "{recorded:?}");
+    assert!(!recorded.contains(&"mount".to_owned()), "{recorded:?}");
+    let observations = profile["x-recorded"]["observations"].as_u64().unwrap();
+    assert!(out.stderr.contains(&format!("{observations} calls of")), "{}", out.report());
+    let bundle = t.bundle().sh(script).set("/linux/seccomp", profile.clone());
+    let out = bundle.run().exits(3);
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("a\ncat\n", ""));
+}
+
+fn recording_sees_processes_that_exec_adds(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().sh("echo ready; until [ -e /tmp/done ]; do sleep 0.01; done");
+    bundle.write();
+    let file = t.dir().join("profile.json");
+    let running = t.cmd(["seccomp", "record", "--output"]).arg(&file).arg(bundle.dir()).spawn();
+    running.wait_for_stdout("ready");
+    let id = bundle.dir().file_name().unwrap().to_string_lossy().into_owned();
+    let exec = |script: &str| t.cmd(["exec", &id, "sh", "-c", script]).run();
+    exec("(mkdir /tmp/x; ln -s a /tmp/b); exit 5").exits(5);
+    let out = t.cmd(["exec", &id, "no-such-program"]).run();
+    out.exits(255);
+    exec("touch /tmp/done").ok();
+    running.wait().ok();
+    let recorded = names(&read(&file));
+    for pair in [["mkdir", "mkdirat"], ["symlink", "symlinkat"]] {
+        assert!(pair.iter().any(|name| recorded.contains(&(*name).to_owned())), "{pair:?} in {recorded:?}");
+    }
+    // Those that teu itself makes on the way into a container.
+    for name in ["setns", "pidfd_open", "clone3"] {
+        assert!(!recorded.contains(&name.to_owned()), "{recorded:?}");
+    }
+}
+
 /// The profile will confine them too.
+fn recording_sees_start_container_hooks(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().args(["true"]).hook("startContainer", "mkdir /tmp/made");
+    let (profile, _) = record(t, &bundle, 0);
+    let recorded = names(&profile);
+    assert!(MKDIR.iter().any(|name| recorded.contains(&(*name).to_owned())), "{recorded:?}");
+    let bundle = t.bundle().args(["true"]).hook("startContainer", "mkdir /tmp/made");
+    bundle.set("/linux/seccomp", profile).run().ok();
+}
+
+fn recording_adds_to_a_profile(t: &Test) {
+    t.only_teu("no other runtime records");
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "comment": "by hand",
+        "syscalls": [{ "names": ["execve", "sync"], "action": "SCMP_ACT_ALLOW" }, { "names": MKDIR, "action": "SCMP_ACT_KILL" }],
+    });
+    let file = t.make_file("by-hand.json", profile.to_string());
+    let bundle = t.bundle().sh("mkdir /tmp/x");
+    bundle.write();
+    t.cmd(["seccomp", "record", "--merge"])
+        .arg(&file)
+        .arg("--output")
+        .arg(&file)
+        .arg(bundle.dir())
+        .run()
+        .ok();
+    let merged = read(&file);
+    assert_eq!(merged["comment"], "by hand");
+    assert_eq!(merged["syscalls"][0], profile["syscalls"][0]);
+    let bundle = t.bundle().sh("mkdir /tmp/x").set("/linux/seccomp", merged);
+    bundle.run().ok();
+}
+
 /// It could not be seen what it refuses.
+fn recording_does_not_load_the_profile_of_the_bundle(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().sh("mkdir /tmp/x && echo made").set(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }] }),
+    );
+    let (profile, out) = record(t, &bundle, 0);
+    assert_eq!(out.stdout, "made\n");
+    assert!(out.stderr.contains("the profile of the bundle is not in force"), "{}", out.report());
+    assert!(names(&profile).iter().any(|name| MKDIR.contains(&name.as_str())));
+}
+
 /// Every call would fail with ENOSYS then.
+fn recorded_container_ends_with_the_recording(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().sh("echo ready; while :; do sleep 0.01; done");
+    bundle.write();
+    let file = t.dir().join("profile.json");
+    let running = t.cmd(["seccomp", "record", "--output"]).arg(&file).arg(bundle.dir()).spawn();
+    running.wait_for_stdout("ready");
+    let id = bundle.dir().file_name().unwrap().to_string_lossy().into_owned();
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    t.until("the end", || t.cmd(["state", &id]).run().ok().json()["status"] == "stopped");
+    t.cmd(["exec", &id, "true"]).run().fails(&["stopped"]);
+    t.cmd(["delete", &id]).run().ok();
+    assert!(!file.exists());
+}
+
+fn recording_of_a_command_sees_the_host_read_only(t: &Test) {
+    t.only_teu("no other runtime records");
+    let dir = t.make_dir("work");
+    fs::write(dir.join("input"), "from the host").unwrap();
+    let file = t.dir().join("profile.json");
+    let script = "cat input; touch /usr/x /etc/x input 2>&1 | grep -c Read-only; touch /tmp/x /run/y && echo written; \
+                  grep -c . /proc/self/mountinfo >/dev/null; echo \"$MARK\"; exit 6";
+    let out = t.cmd(["seccomp", "record", "--output"]).arg(&file);
+    let out = ["--", "sh", "-c", script].iter().fold(out, |cmd, word| cmd.arg(word));
+    let out = out.in_dir(&dir).env("MARK", "from outside").run().exits(6);
+    assert_eq!(out.stdout, "from the host3\nwritten\nfrom outside\n", "{}", out.report());
+    assert!(names(&read(&file)).contains(&"execve".to_owned()));
+    let left: Vec<_> = fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("teu-record-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    t.cmd(["seccomp", "record", "--", "no-such-program"])
+        .run()
+        .fails(&["no-such-program", "not found in $PATH"]);
+    t.cmd(["seccomp", "record"]).run().fails(&["a bundle or a command is wanted"]);
+    t.cmd(["seccomp", "record", ".", "--", "true"]).run().fails(&["a bundle or a command is wanted"]);
+}
+
+fn recording_that_cannot_be_written_does_not_run(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().sh("echo ran");
+    bundle.write();
+    let nowhere = t.dir().join("nowhere/profile.json");
+    let out = t.cmd(["seccomp", "record", "--output"]).arg(&nowhere).arg(bundle.dir()).run();
+    assert_eq!(out.fails(&["nowhere/profile.json"]).stdout, "");
+    let out = t.cmd(["seccomp", "record", "--merge"]).arg(&nowhere).arg(bundle.dir()).run();
+    assert_eq!(out.fails(&["nowhere/profile.json"]).stdout, "");
+}
+
+fn recording_of_what_does_not_start_writes_nothing(t: &Test) {
+    t.only_teu("no other runtime records");
+    let file = t.make_file("profile.json", "kept");
+    let bundle = t.bundle().script("/bin/bad", "#!/nonexistent\n").args(["/bin/bad"]);
+    bundle.write();
+    let out = t.cmd(["seccomp", "record", "--output"]).arg(&file).arg(bundle.dir()).run();
+    out.fails(&["exec /bin/bad", "no such file or directory"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    let hidden = fs::read_dir(t.dir()).unwrap().flatten();
+    let hidden: Vec<_> = hidden.filter(|e| e.file_name().to_string_lossy().starts_with(".profile")).collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
+}
+
 /// As `run` does; and a program sees no interrupted calls because of the recording.
+fn recording_passes_signals_on(t: &Test) {
+    t.only_teu("no other runtime records");
+    let bundle = t.bundle().sh("trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.01; done");
+    bundle.write();
+    let file = t.dir().join("profile.json");
+    let running = t.cmd(["seccomp", "record", "--output"]).arg(&file).arg(bundle.dir()).spawn();
+    running.wait_for_stdout("ready");
+    running.signal(Signal::SIGTERM);
+    let out = running.wait().exits(9);
+    assert!(out.stdout.ends_with("caught\n"), "{}", out.report());
+    assert!(names(&read(&file)).contains(&"rt_sigreturn".to_owned()));
+}
+
 fn example(t: &Test) -> std::path::PathBuf {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ERRNO",

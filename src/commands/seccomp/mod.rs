@@ -2,24 +2,29 @@
 
 mod explain;
 mod profile;
+mod record;
 mod shown;
+mod throw_away;
 pub mod words;
 
+use crate::cli::Global;
 use crate::cli::seccomp::Seccomp;
 use crate::error::Result;
 
 pub use profile::Profile;
 
 /// Does what the command line says. Returns the exit status.
-pub fn seccomp(verb: &Seccomp) -> Result<i32> {
+pub fn seccomp(global: &Global, verb: &Seccomp) -> Result<i32> {
     match verb {
         Seccomp::Explain(args) => explain::explain(args),
+        Seccomp::Record(args) => record::record(global, args),
     }
 }
 
 /// The verb in front of its errors.
 pub fn name_of(verb: &Seccomp) -> &'static str {
     match verb {
+        Seccomp::Record(_) => "seccomp record",
         Seccomp::Explain(_) => "seccomp explain",
     }
 }

@@ -75,3 +75,9 @@ pub fn advice(changes: Option<&[Change]>, has_name: bool, base: &str) -> String 
         None => "nothing does: rules are about names, and the call has none".to_owned(),
     }
 }
+
+/// `1 call`, `2 calls`.
+pub fn counted(number: u64, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}
