@@ -14,6 +14,12 @@ pub enum Seccomp {
     Record(Record),
     /// Say what a profile does with a system call, which rule decides, and what would allow it
     Explain(Explain),
+    /// Report each system call that the profile of a container refuses, and what would allow it
+    ///
+    /// The profile stays in force. With a BUNDLE (an argument with a slash) the container is run as `teu run` does
+    /// and the exit status is its own. With the ID of a running container its processes are watched until the
+    /// command gets a signal, and go on after that.
+    Why(Why),
 }
 
 /// Options of `seccomp record`.
@@ -53,6 +59,15 @@ pub struct Explain {
     /// Its arguments as numbers, decimal or 0x; 0 where there are none
     #[arg(value_name = "ARGS", allow_negative_numbers = true)]
     pub args: Vec<String>,
+}
+
+/// Options of `seccomp why`.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Why {
+    /// The id of a running container, or a bundle to run, which is written with a slash: box/
+    #[arg(value_name = "ID|BUNDLE")]
+    pub target: String,
 }
 
 /// Long options that take a value.

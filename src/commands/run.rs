@@ -2,12 +2,14 @@
 
 use std::os::fd::AsFd;
 
+use teu_seccomp::Instruction;
 use teu_seccomp::record::Recording;
 
 use super::creation::Creation;
 use super::delete::destroy;
 use super::setup;
 use super::start::{gone_before_the_program, poststart, undone};
+use crate::cgroup::Cgroup;
 use crate::cli::{Create, Global, Run};
 use crate::error::{Error, Kind, Result};
 use crate::log;
@@ -16,6 +18,7 @@ use crate::parent::failure;
 use crate::parent::foreground::{self, Companion, Relay};
 use crate::parent::readiness::Readiness;
 use crate::parent::recorder::Recorder;
+use crate::parent::tracer::{Tracer, Witness};
 use crate::plan::Plan;
 use crate::state::{Container, Root, Status};
 use crate::sync::{Outcome, executed, send_go};
@@ -34,12 +37,20 @@ pub enum Watch<'a> {
     Nothing,
     /// Every system call, without a seccomp profile.
     Calls(&'a mut Recording),
+    /// System calls that are refused.
+    Refusals {
+        /// Hears about them.
+        witness: &'a mut dyn Witness,
+        /// The program of the profile, for filters that cannot be read.
+        assumed: Option<Vec<Instruction>>,
+    },
 }
 
 /// Whoever watches.
 enum Watcher<'a> {
     Nobody,
     Recorder(Recorder<'a>),
+    Tracer(Tracer<'a>),
 }
 
 impl<'a> Watcher<'a> {
@@ -50,6 +61,12 @@ impl<'a> Watcher<'a> {
             Watch::Calls(recording) => {
                 Watcher::Recorder(Recorder::new(recording, created.directory.open_recorder()?))
             }
+            Watch::Refusals { witness, assumed } => {
+                let cgroup = Cgroup::open(&created.record.cgroup_paths);
+                let mut tracer = Tracer::new(witness, assumed, cgroup, created.init.pid)?;
+                tracer.await_execution()?;
+                Watcher::Tracer(tracer)
+            }
         })
     }
 
@@ -57,6 +74,7 @@ impl<'a> Watcher<'a> {
         match self {
             Watcher::Nobody => None,
             Watcher::Recorder(recorder) => Some(recorder),
+            Watcher::Tracer(tracer) => Some(tracer),
         }
     }
 }
@@ -139,7 +157,7 @@ fn execute(plan: &Plan, root: &Root, created: Created, watcher: &mut Watcher) ->
     let sent = send_go(created.sync.as_fd()).map_err(|e| Error::kernel("start the program", "sendmsg(2)", e));
     let outcome = sent.and_then(|()| match watcher {
         Watcher::Recorder(recorder) => recorder.until_executed(created.sync.as_fd()),
-        Watcher::Nobody => Ok(executed(created.sync.as_fd())),
+        Watcher::Nobody | Watcher::Tracer(_) => Ok(executed(created.sync.as_fd())),
     });
     let error = match outcome {
         Ok(Outcome::Executed) => return Ok(created),

@@ -13,4 +13,5 @@ pub mod readiness;
 pub mod recorder;
 pub mod root_mount;
 pub mod seccomp_agent;
+pub mod tracer;
 pub mod undo;

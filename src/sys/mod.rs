@@ -14,6 +14,7 @@ pub mod netlink;
 pub mod notify;
 pub mod path;
 pub mod process;
+pub mod ptrace;
 pub mod seccomp;
 pub mod self_exe;
 pub mod signal;

@@ -55,6 +55,7 @@ mod readiness;
 mod rootfs;
 mod run;
 mod seccomp;
+mod seccomp_debian;
 mod seccomp_needed;
 mod seccomp_profiles;
 mod start;
@@ -101,6 +102,7 @@ const SUITES: &[&[Case]] = &[
     mounts::CASES,
     kernel::CASES,
     seccomp::CASES,
+    seccomp_debian::CASES,
     seccomp_needed::CASES,
     seccomp_profiles::CASES,
     terminal::CASES,

@@ -274,6 +274,9 @@ fn profiles_made_to_hurt_get_an_error_soon(t: &Test) {
         let out = bundle.run_cmd().through("ulimit -v 1000000; exec \"$@\"").run();
         let out = out.fails(&[&format!("({pointer})")]);
         assert!(out.elapsed < Duration::from_secs(10) && out.stderr.len() < 2000, "{}", out.report());
+        bundle.write();
+        let out = t.cmd(["seccomp", "why"]).arg(format!("{}/", bundle.dir().display()));
+        out.through("ulimit -v 1000000; exec \"$@\"").run().fails(&[pointer]);
     }
     // A million rules are more than a config.json may have bytes.
     let rules = vec!["{\"names\":[\"a\"],\"action\":\"SCMP_ACT_ALLOW\"}"; 1_000_000].join(",");

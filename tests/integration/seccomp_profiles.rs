@@ -10,7 +10,7 @@ use crate::harness::report::status;
 use crate::harness::{Bundle, Out, Test};
 
 cases![
-    recorded_script_runs_under_its_profile,
+    recorded_script_runs_under_its_profile_and_a_missing_call_is_named,
     recording_sees_processes_that_exec_adds,
     recording_sees_start_container_hooks,
     recording_adds_to_a_profile,
@@ -23,6 +23,14 @@ cases![
     explain_names_the_rule_the_reason_and_the_remedy,
     explain_prints_json_with_a_patch,
     explain_refuses_what_it_cannot_read,
+    why_reports_each_refused_call_once,
+    why_reports_calls_that_kill,
+    why_tells_the_filter_of_a_program_from_the_profile,
+    why_watches_a_running_container_and_lets_it_go,
+    why_can_be_killed,
+    why_sees_processes_that_exec_adds,
+    why_ends_with_the_container,
+    why_refuses_containers_that_it_cannot_watch,
     spec_contains_the_profile_that_is_asked_for,
 ];
 
@@ -44,10 +52,28 @@ fn record(t: &Test, bundle: &Bundle, status: i32) -> (Value, Out) {
     (read(&file), out)
 }
 
+/// The profile without one name.
+fn without(profile: &Value, name: &str) -> Value {
+    let mut profile = profile.clone();
+    for rule in profile["syscalls"].as_array_mut().expect("a list") {
+        rule["names"].as_array_mut().expect("a list").retain(|known| known != name);
+    }
+    profile
+}
+
+fn why(t: &Test, bundle: &Bundle) -> Out {
+    bundle.write();
+    t.cmd(["seccomp", "why"]).arg(format!("{}/", bundle.dir().display())).run()
+}
+
+fn refusing(names: &[&str]) -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": names, "action": "SCMP_ACT_ERRNO" }] })
+}
+
 const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
 
 /// A shell script forks and executes programs; its profile allows that and nothing else.
-fn recorded_script_runs_under_its_profile(t: &Test) {
+fn recorded_script_runs_under_its_profile_and_a_missing_call_is_named(t: &Test) {
     t.only_teu("no other runtime records");
     let script = "mkdir /tmp/a && ls /tmp && (sleep 0.01 & wait) && cat /proc/self/comm; exit 3";
     let bundle = t.bundle().sh(script);
@@ -62,6 +88,22 @@ fn recorded_script_runs_under_its_profile(t: &Test) {
     let bundle = t.bundle().sh(script).set("/linux/seccomp", profile.clone());
     let out = bundle.run().exits(3);
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("a\ncat\n", ""));
+    let out = why(t, &bundle).exits(3);
+    assert!(out.stderr.contains("no system call was refused"), "{}", out.report());
+    let gone = recorded.iter().find(|name| MKDIR.contains(&name.as_str())).unwrap();
+    let bundle = t.bundle().sh(script).set("/linux/seccomp", without(&profile, gone));
+    let out = why(t, &bundle).exits(3);
+    assert!(
+        out.stderr.contains(&format!("\n{gone} (")) || out.stderr.starts_with(gone.as_str()),
+        "{}",
+        out.report()
+    );
+    assert!(
+        out.stderr.contains("/linux/seccomp/defaultAction, as no rule names the call"),
+        "{}",
+        out.report()
+    );
+    assert!(out.stderr.contains(&format!("add {{\"names\":[\"{gone}\"]")), "{}", out.report());
 }
 
 fn recording_sees_processes_that_exec_adds(t: &Test) {
@@ -76,6 +118,7 @@ fn recording_sees_processes_that_exec_adds(t: &Test) {
     exec("(mkdir /tmp/x; ln -s a /tmp/b); exit 5").exits(5);
     let out = t.cmd(["exec", &id, "no-such-program"]).run();
     out.exits(255);
+    t.cmd(["seccomp", "why", &id]).run().fails(&["being recorded"]);
     exec("touch /tmp/done").ok();
     running.wait().ok();
     let recorded = names(&read(&file));
@@ -125,11 +168,7 @@ fn recording_adds_to_a_profile(t: &Test) {
 /// It could not be seen what it refuses.
 fn recording_does_not_load_the_profile_of_the_bundle(t: &Test) {
     t.only_teu("no other runtime records");
-    let bundle = t.bundle().sh("mkdir /tmp/x && echo made").set(
-        "/linux/seccomp",
-        json!({ "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }] }),
-    );
+    let bundle = t.bundle().sh("mkdir /tmp/x && echo made").set("/linux/seccomp", refusing(&MKDIR));
     let (profile, out) = record(t, &bundle, 0);
     assert_eq!(out.stdout, "made\n");
     assert!(out.stderr.contains("the profile of the bundle is not in force"), "{}", out.report());
@@ -329,9 +368,146 @@ fn explain_refuses_what_it_cannot_read(t: &Test) {
     explain(&wrong("c.json", template), &["read"]).fails(&["template", "/archMap"]);
 }
 
+fn why_reports_each_refused_call_once(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let script = "for i in 1 2 3; do mkdir /tmp/$i 2>/dev/null || echo refused; done; exit 4";
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["sync"], "action": "SCMP_ACT_ERRNO" },
+        { "names": MKDIR, "action": "SCMP_ACT_ERRNO", "errnoRet": 13 },
+    ]});
+    let out = why(t, &t.bundle().sh(script).set("/linux/seccomp", profile)).exits(4);
+    assert_eq!(out.stdout, "refused\nrefused\nrefused\n");
+    assert_eq!(out.stderr.matches("fails with EACCES").count(), 1, "{}", out.report());
+    assert!(out.stderr.contains("decided by  /linux/seccomp/syscalls/1\n"), "{}", out.report());
+    assert!(out.stderr.contains("called by   mkdir, process "), "{}", out.report());
+    assert!(out.stderr.contains("to allow    take \"mkdir"), "{}", out.report());
+    assert!(out.stderr.ends_with("3 calls of 1 kind refused\n"), "{}", out.report());
+}
+
+fn why_reports_calls_that_kill(t: &Test) {
+    t.only_teu("no other runtime says why");
+    for (action, effect) in
+        [("SCMP_ACT_KILL_PROCESS", "kills the process"), ("SCMP_ACT_TRAP", "the process gets SIGSYS")]
+    {
+        let profile =
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": MKDIR, "action": action }] });
+        let out = why(t, &t.bundle().args(["mkdir", "/tmp/x"]).set("/linux/seccomp", profile));
+        let out = out.exits(128 + libc::SIGSYS);
+        assert!(out.stderr.contains(effect), "{}", out.report());
+    }
+}
+
 /// Programs such as browsers load filters of their own.
+fn why_tells_the_filter_of_a_program_from_the_profile(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let bundle = t.bundle().args(["probe", "refuse-sync-itself"]).set("/linux/seccomp", refusing(&MKDIR));
+    let out = why(t, &bundle).ok();
+    assert_eq!(out.stdout, "0 42\n");
+    assert!(out.stderr.starts_with("sync ("), "{}", out.report());
+    assert!(out.stderr.contains("a filter that is not the profile of the container"), "{}", out.report());
+    // Also where the container has none.
+    let out = why(t, &t.bundle().args(["probe", "refuse-sync-itself"])).ok();
+    assert!(out.stderr.contains("the container has no seccomp profile"), "{}", out.report());
+    assert!(out.stderr.contains("\nsync ("), "{}", out.report());
+}
+
 /// Threads, forks and programs come and go while it is watched; nothing of it is changed.
+fn why_watches_a_running_container_and_lets_it_go(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let bundle = t.bundle().args(["probe", "busy"]).set("/linux/seccomp", refusing(&["sync"]));
+    let container = bundle.run_detached();
+    container.wait_for_stdout("round 3\n");
+    let pid = container.pid();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
+        let rounds = container.stdout().lines().count();
+        t.until("more rounds", || container.stdout().lines().count() > rounds + 5);
+        let own = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(own.contains(&format!("TracerPid:\t{}", watching.pid())), "{own}");
+        assert!(own.contains("Seccomp:\t2"), "{own}");
+        watching.signal(signal);
+        let out = watching.wait().ok();
+        assert_eq!(out.stderr.matches("\nsync (").count(), 1, "{}", out.report());
+        assert!(out.stderr.contains("calls of 1 kind refused"), "{}", out.report());
+        assert_eq!(tracers(t, pid), [0; 0], "{}", out.report());
+        let rounds = container.stdout().lines().count();
+        t.until("more rounds", || container.stdout().lines().count() > rounds + 5);
+    }
+    assert!(!container.stdout().contains("wrong"), "{}", container.stdout());
+    container.delete_force();
+}
+
 /// The tracers of the threads of a process.
+fn tracers(_: &Test, pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tracer = |entry: fs::DirEntry| -> Option<i32> {
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok())
+    };
+    threads.filter_map(tracer).filter(|tracer| *tracer != 0).collect()
+}
+
+fn why_can_be_killed(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let bundle = t.bundle().args(["probe", "busy"]).set("/linux/seccomp", refusing(&["sync"]));
+    let container = bundle.run_detached();
+    container.wait_for_stdout("round 1\n");
+    let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
+    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
+    watching.signal(Signal::SIGKILL);
+    watching.wait();
+    let rounds = container.stdout().lines().count();
+    t.until("more rounds", || container.stdout().lines().count() > rounds + 5);
+    assert!(!container.stdout().contains("wrong"), "{}", container.stdout());
+    assert_eq!(container.status(), "running");
+    container.delete_force();
+}
+
+fn why_sees_processes_that_exec_adds(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let bundle = t.bundle().sh("echo ready; sleep 1000").set("/linux/seccomp", refusing(&MKDIR));
+    let container = bundle.run_detached();
+    container.wait_for_stdout("ready");
+    let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
+    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
+    let out = container.exec_sh(&[], "sleep 1; mkdir /tmp/x; exit 5");
+    out.exits(5);
+    watching.signal(Signal::SIGINT);
+    let out = watching.wait().ok();
+    assert!(out.stderr.contains("called by   mkdir, process"), "{}", out.report());
+    assert_eq!(container.status(), "running");
+    container.delete_force();
+}
+
+fn why_ends_with_the_container(t: &Test) {
+    t.only_teu("no other runtime says why");
+    let bundle =
+        t.bundle().sh("until [ -e /tmp/end ]; do sleep 0.01; done").set("/linux/seccomp", refusing(&MKDIR));
+    let container = bundle.create();
+    let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
+    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
+    // The gate of a created container works while it is watched.
+    container.start();
+    container.exec_sh(&[], "touch /tmp/end").ok();
+    let out = watching.wait().ok();
+    assert!(out.stderr.contains("no system call was refused"), "{}", out.report());
+    container.wait_stopped();
+    container.delete();
+}
+
+fn why_refuses_containers_that_it_cannot_watch(t: &Test) {
+    t.only_teu("no other runtime says why");
+    t.cmd(["seccomp", "why", "nobody"]).run().fails(&["container does not exist"]);
+    let bundle = t.bundle();
+    bundle.write();
+    let name = bundle.dir().file_name().unwrap().to_string_lossy().into_owned();
+    t.cmd(["seccomp", "why", &name]).run().fails(&["a bundle is written with a slash"]);
+    let container = t.bundle().args(["true"]).run_detached();
+    container.wait_stopped();
+    t.cmd(["seccomp", "why", &container.id]).run().fails(&["cannot watch a container that is stopped"]);
+    container.delete();
+}
+
 fn spec_contains_the_profile_that_is_asked_for(t: &Test) {
     t.only_teu("no other runtime puts a profile into it");
     let dir = t.make_dir("made");

@@ -5,6 +5,7 @@ mod profile;
 mod record;
 mod shown;
 mod throw_away;
+mod why;
 pub mod words;
 
 use crate::cli::Global;
@@ -18,6 +19,7 @@ pub fn seccomp(global: &Global, verb: &Seccomp) -> Result<i32> {
     match verb {
         Seccomp::Explain(args) => explain::explain(args),
         Seccomp::Record(args) => record::record(global, args),
+        Seccomp::Why(args) => why::why(global, args),
     }
 }
 
@@ -26,5 +28,6 @@ pub fn name_of(verb: &Seccomp) -> &'static str {
     match verb {
         Seccomp::Record(_) => "seccomp record",
         Seccomp::Explain(_) => "seccomp explain",
+        Seccomp::Why(_) => "seccomp why",
     }
 }

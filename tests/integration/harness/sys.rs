@@ -34,6 +34,25 @@ pub fn raw_syscall(number: i64) -> i32 {
     if result == -1 { io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
 }
 
+/// Loads a seccomp filter that gives an errno to one call and allows all others. Returns 0, or the errno of that.
+pub fn refuse_call(number: u32, errno: u32) -> i32 {
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // ld nr; jeq number; ret ERRNO; ret ALLOW
+    let mut filter = [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 1, number),
+        instruction(0x06, 0, 0, 0x0005_0000 | errno),
+        instruction(0x06, 0, 0, 0x7fff_0000),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, which lives through the call; the other call takes numbers.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
+    if result == 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(-1) }
+}
+
 /// Lets calls run that wait for the listener of a seccomp filter, until no process has the filter any more. Returns
 /// how many there were.
 pub fn let_calls_run(listener: std::os::fd::BorrowedFd) -> u32 {
