@@ -143,8 +143,11 @@ def cases(spec, docker):
     masked = dict(spec, linux=dict(spec["linux"], maskedPaths=[f"/tmp/{number}" for number in range(256)]))
     for number in range(256):
         (ROOTFS / "tmp" / str(number)).mkdir()
+    # The difference to the first row is what a profile costs when its program is in the cache.
+    profiled = dict(spec, linux=dict(spec["linux"], seccomp=docker["linux"]["seccomp"]))
     return [
         Case("run, config of `spec`", run("spec", spec)),
+        Case("run, the same with Docker's profile", run("profiled", profiled)),
         Case("run, config of Docker", run("docker", docker)),
         Case("run, 256 masked directories", run("masked", masked)),
         Case("create + start + delete --force", life),

@@ -7,6 +7,7 @@ pub mod limits;
 pub mod migrate;
 mod normal;
 mod parse;
+pub mod seccomp;
 pub mod units;
 pub mod watch;
 
@@ -153,6 +154,9 @@ pub enum Verb {
     Check(Check),
     /// Write a config.json to start from
     Spec(Spec),
+    /// Write, explain and debug seccomp profiles
+    #[command(subcommand)]
+    Seccomp(seccomp::Seccomp),
     /// Print what this runtime supports
     Features,
     /// Print the version
@@ -160,7 +164,7 @@ pub enum Verb {
 }
 
 /// Options of `create`, which `run` has too.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(args_override_self = true)]
 pub struct Create {
     /// The bundle, a directory with a config.json
@@ -193,7 +197,7 @@ pub struct Create {
 }
 
 /// Options of `run`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(args_override_self = true)]
 pub struct Run {
     /// The same as for create
@@ -364,4 +368,7 @@ pub struct Spec {
     /// For an unprivileged user
     #[arg(long)]
     pub rootless: bool,
+    /// Put a seccomp profile into it: `default` for teu's own, or a file
+    #[arg(long, value_name = "PROFILE")]
+    pub seccomp: Option<PathBuf>,
 }

@@ -79,9 +79,14 @@ pub fn flush_warnings() {
     }
 }
 
+/// True with `--debug`.
+pub fn is_debugging() -> bool {
+    LOG.with_borrow(|log| log.settings.debug)
+}
+
 /// Writes a debug record, with `--debug`.
 pub fn debug(text: impl FnOnce() -> String) {
-    if LOG.with_borrow(|log| log.settings.debug) {
+    if is_debugging() {
         write("debug", &text());
     }
 }

@@ -248,6 +248,8 @@ pub enum FromChild {
     Ready,
     /// The child is about to execute the program.
     Executing,
+    /// The filter that records is loaded; its listener comes along, and the child waits for whoever has it.
+    Recording,
     /// Something failed, the child is gone.
     Failure(Failure),
 }
@@ -260,6 +262,7 @@ const READY: u8 = 5;
 const FAILURE: u8 = 6;
 const EXECUTING: u8 = 7;
 const LIMITS: u8 = 8;
+const RECORDING: u8 = 9;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
 
@@ -281,6 +284,13 @@ impl FromChild {
         fd::write_once(socket, &bytes[..length])
     }
 
+    /// Sends the message past the filter that records, see [`fd::send_with_key`].
+    pub fn send_with_key(&self, socket: BorrowedFd, passed: BorrowedFd, key: u64) -> Result<(), Errno> {
+        let mut bytes = [0u8; LARGEST];
+        let length = self.encode(&mut bytes);
+        fd::send_with_key(socket, &bytes[..length], passed, key)
+    }
+
     fn encode(&self, bytes: &mut [u8; LARGEST]) -> usize {
         bytes[0] = match self {
             FromChild::Cloned => CLONED,
@@ -290,6 +300,7 @@ impl FromChild {
             FromChild::Listener(_) => LISTENER,
             FromChild::Ready => READY,
             FromChild::Executing => EXECUTING,
+            FromChild::Recording => RECORDING,
             FromChild::Failure(_) => FAILURE,
         };
         match self {
@@ -320,6 +331,7 @@ impl FromChild {
             LISTENER => FromChild::Listener(u32_at(4) as i32),
             READY => FromChild::Ready,
             EXECUTING => FromChild::Executing,
+            RECORDING => FromChild::Recording,
             FAILURE => FromChild::Failure(Failure {
                 phase: Phase::from_number(u16_at(2))?,
                 errno: u32_at(4) as i32,
@@ -360,16 +372,36 @@ pub enum Outcome {
     Gone,
 }
 
+/// What was heard on the way to the execution.
+pub enum Heard {
+    /// More will follow.
+    Progress,
+    /// The listener of a filter that records; more will follow.
+    Listener(OwnedFd),
+    /// The last word.
+    Last(Outcome),
+}
+
+/// Waits for one message. `about_to` remembers whether the child has announced the execution.
+pub fn hear(channel: BorrowedFd, about_to: &mut bool) -> Heard {
+    match receive(channel) {
+        Ok(Some((FromChild::Executing, _))) => {
+            *about_to = true;
+            Heard::Progress
+        }
+        Ok(Some((FromChild::Recording, Some(listener)))) => Heard::Listener(listener),
+        Ok(Some((FromChild::Failure(failure), _))) => Heard::Last(Outcome::Failed(failure)),
+        Ok(None) if *about_to => Heard::Last(Outcome::Executed),
+        Ok(_) | Err(_) => Heard::Last(Outcome::Gone),
+    }
+}
+
 /// Listens until the channel closes, which execve(2) does.
 pub fn executed(channel: BorrowedFd) -> Outcome {
     let mut about_to = false;
     loop {
-        match receive(channel) {
-            Ok(Some((FromChild::Executing, _))) => about_to = true,
-            Ok(Some((FromChild::Failure(failure), _))) => return Outcome::Failed(failure),
-            Ok(Some(_)) | Err(_) => return Outcome::Gone,
-            Ok(None) if about_to => return Outcome::Executed,
-            Ok(None) => return Outcome::Gone,
+        if let Heard::Last(outcome) = hear(channel, &mut about_to) {
+            return outcome;
         }
     }
 }

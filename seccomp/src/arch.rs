@@ -69,6 +69,17 @@ impl Target {
         first.into_iter().chain(second)
     }
 
+    /// Numbers with the first argument that selects the call there, where one does.
+    pub fn calls(self) -> impl Iterator<Item = (u32, Option<u64>)> {
+        let (first, second) = match self {
+            Target::Number(nr) => (Some(nr), None),
+            Target::Multiplexed { parent, call, direct, .. } => {
+                (direct, Some((parent, Some(u64::from(call)))))
+            }
+        };
+        first.map(|nr| (nr, None)).into_iter().chain(second)
+    }
+
     /// The call's own number, which it lacks where a multiplexer is the only way.
     pub fn own_number(self) -> Option<u32> {
         match self {

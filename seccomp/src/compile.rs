@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::arch::{Arch, Target, X32_BIT};
 use crate::assemble::{Assembler, Label, OFFSET_ARCH, OFFSET_NR};
+use crate::needed::Needed;
 use crate::policy::{Action, Condition, ENOSYS, Error, FLAG_NEW_LISTENER, Operator, Policy, Rule};
 use crate::simulate::{self, SeccompData};
 
@@ -301,17 +302,18 @@ fn leaf(assembler: &mut Assembler, answer: &Answer<'_>) -> Label {
 }
 
 impl Program {
-    /// Names among `names` that the program would not let run on the native architecture with arguments of zero.
+    /// The first of `calls` that the program would not let run on the native architecture.
     ///
-    /// A name that the architecture lacks counts as refused. Calls that wait for a listener do too.
-    pub fn refuses<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
-        let runs = |name: &str| {
-            let Some(nr) = Arch::NATIVE.resolve(name).and_then(Target::own_number) else { return false };
-            let data = SeccompData { nr, arch: Arch::NATIVE.audit(), ..Default::default() };
+    /// A call that waits for a listener counts as refused unless it may; so does a name the architecture lacks.
+    pub fn first_refused<'a>(&self, calls: &'a [Needed]) -> Option<&'a Needed> {
+        calls.iter().find(|call| {
+            let Some(nr) = Arch::NATIVE.resolve(call.name).and_then(Target::own_number) else { return true };
+            let data =
+                SeccompData { nr, arch: Arch::NATIVE.audit(), instruction_pointer: 0, args: call.args };
             let answer = simulate::run(&self.instructions, &data);
-            answer == Action::Allow.value() || answer == Action::Log.value()
-        };
-        names.iter().copied().filter(|name| !runs(name)).collect()
+            let runs = answer == Action::Allow.value() || answer == Action::Log.value();
+            !(runs || (call.may_notify && answer == Action::Notify.value()))
+        })
     }
 
     /// Flags and instructions, little-endian: four bytes, then eight per instruction.

@@ -46,6 +46,14 @@ pub enum Reason {
     ForeignArchitecture,
 }
 
+impl Decision {
+    /// Index of the rule that decided, when one did.
+    pub fn rule(&self) -> Option<usize> {
+        let index = self.pointer.strip_prefix("/syscalls/")?;
+        index.parse().ok().filter(|_| self.reason == Reason::Rule)
+    }
+}
+
 /// Decides one call of `arch`; `nr` is what the kernel reports, x32 bit included.
 pub fn explain(policy: &Policy, arch: Arch, nr: u32, args: &[u64; 6]) -> Decision {
     Reading::new(policy).decide(&SeccompData { nr, arch: arch.audit(), instruction_pointer: 0, args: *args })
@@ -101,6 +109,24 @@ impl<'p> Reading<'p> {
             }
             None => self.undecided(reading, data.nr),
         }
+    }
+
+    /// Rules that name the call and do not apply, because their conditions do not hold for its arguments.
+    pub fn near(&self, data: &SeccompData) -> Vec<usize> {
+        let Some(reading) = self.architecture(data) else { return Vec::new() };
+        let names_it = |rule: usize| !reading.names(self.policy, rule, data).is_empty();
+        self.policy
+            .effective_rules()
+            .filter(|(index, rule)| {
+                reading.matches(self.policy, *index, rule, data) == Match::No && names_it(*index)
+            })
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// Places of the names in rule `index` that mean the call, whatever its arguments.
+    pub fn names(&self, index: usize, data: &SeccompData) -> Vec<usize> {
+        self.architecture(data).map_or_else(Vec::new, |reading| reading.names(self.policy, index, data))
     }
 
     /// The architecture of a call, when the profile names it.
@@ -162,6 +188,18 @@ impl ArchReading {
     fn is_newer(&self, nr: u32, last: u32) -> bool {
         let is_above = nr > last && !self.arch.private_numbers().contains(&nr);
         is_above || (nr == 0 && self.arch.reports_unknown_calls_as_zero())
+    }
+
+    fn names(&self, policy: &Policy, index: usize, data: &SeccompData) -> Vec<usize> {
+        let names = policy.rules.get(index).map_or(&[][..], |rule| &rule.names);
+        let means_it = |name: &String| match self.arch.resolve(name) {
+            Some(target) if target.own_number() == Some(data.nr) => true,
+            Some(Target::Multiplexed { parent, call, call_mask, .. }) => {
+                parent == data.nr && data.args[0] & u64::from(call_mask) == u64::from(call)
+            }
+            _ => false,
+        };
+        names.iter().enumerate().filter(|(_, name)| means_it(name)).map(|(at, _)| at).collect()
     }
 
     fn matches(&self, policy: &Policy, index: usize, rule: &Rule, data: &SeccompData) -> Match {

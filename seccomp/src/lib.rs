@@ -4,17 +4,22 @@
 //! What a policy means for one call is written down once, in [`explain`], and programs are tested against it with
 //! a simulator of the kernel's machine, [`simulate`].
 //!
+//! [`record`] makes profiles from calls that were seen, [`advice`] says what to change so that a call is allowed, and
+//! [`needed`] lists the calls that a runtime makes itself after loading, which every profile must let run.
+//!
 //! The crate loads nothing, needs no privileges and has no unsafe code. libseccomp supplies system call names;
 //! the program is written here. docs/seccomp.md says why.
 #![forbid(unsafe_code)]
 
 use std::sync::LazyLock;
 
+pub mod advice;
 pub mod arch;
 mod assemble;
 pub mod cache;
 mod compile;
 pub mod explain;
+pub mod needed;
 pub mod notify;
 mod parse;
 mod policy;

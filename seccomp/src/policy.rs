@@ -212,6 +212,11 @@ impl Policy {
         self.rules.iter().flat_map(|rule| rule.names.iter().map(String::as_str))
     }
 
+    /// Names and conditions of rule `index`.
+    pub fn rule(&self, index: usize) -> Option<(&[String], &[Condition])> {
+        self.rules.get(index).map(|rule| (&rule.names[..], &rule.conditions[..]))
+    }
+
     /// Numbers that arguments are compared with.
     pub fn values(&self) -> impl Iterator<Item = u64> {
         self.rules
@@ -307,6 +312,44 @@ impl Action {
         }
     }
 
+    /// Action of a value that a filter returns. The kernel takes values that it does not know for `KILL_PROCESS`.
+    pub fn of_value(value: u32) -> Action {
+        let data = (value & 0xffff) as u16;
+        match value & 0xffff_0000 {
+            0x0000_0000 => Action::KillThread,
+            0x0003_0000 => Action::Trap,
+            0x0005_0000 => Action::Errno(data),
+            0x7fc0_0000 => Action::Notify,
+            0x7ff0_0000 => Action::Trace(data),
+            0x7ffc_0000 => Action::Log,
+            0x7fff_0000 => Action::Allow,
+            _ => Action::KillProcess,
+        }
+    }
+
+    /// Whether the call is kept from running. A listener decides by itself; a tracer is not there, as a rule.
+    pub fn refuses(self) -> bool {
+        !matches!(self, Action::Allow | Action::Log | Action::Notify)
+    }
+
+    /// What the caller notices, after the name of the call: `fails with EPERM`.
+    pub fn effect(self) -> String {
+        match self {
+            Action::KillThread => "kills the calling thread".to_owned(),
+            Action::KillProcess => "kills the process".to_owned(),
+            Action::Trap => "is not made, and the process gets SIGSYS".to_owned(),
+            Action::Errno(0) => "is not made, and seems to succeed".to_owned(),
+            Action::Errno(number) => match nix::errno::Errno::from_raw(i32::from(number)) {
+                nix::errno::Errno::UnknownErrno => format!("fails with errno {number}"),
+                known => format!("fails with {known:?}"),
+            },
+            Action::Trace(_) => "is left to a tracer, and fails with ENOSYS without one".to_owned(),
+            Action::Log => "runs, and is written to the audit log".to_owned(),
+            Action::Allow => "runs".to_owned(),
+            Action::Notify => "is left to the process behind the listener".to_owned(),
+        }
+    }
+
     /// Place in the kernel's order among filters that disagree: the lower one wins.
     pub fn strictness(self) -> i32 {
         (self.value() & 0xffff_0000).cast_signed()
@@ -328,6 +371,18 @@ impl Action {
 }
 
 impl Operator {
+    /// As it is written in most languages.
+    fn sign(self) -> &'static str {
+        match self {
+            Operator::NotEqual => "!=",
+            Operator::Less => "<",
+            Operator::LessOrEqual => "<=",
+            Operator::Equal | Operator::MaskedEqual => "==",
+            Operator::GreaterOrEqual => ">=",
+            Operator::Greater => ">",
+        }
+    }
+
     /// Operator of an OCI name.
     pub fn from_name(name: &str) -> Option<Operator> {
         Some(match name {
@@ -340,6 +395,17 @@ impl Operator {
             "SCMP_CMP_MASKED_EQ" => Operator::MaskedEqual,
             _ => return None,
         })
+    }
+}
+
+impl fmt::Display for Condition {
+    /// `argument 1 == 0xa`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Condition { index, value, .. } = self;
+        match self.operator {
+            Operator::MaskedEqual => write!(f, "argument {index} & {value:#x} == {:#x}", self.masked_value()),
+            operator => write!(f, "argument {index} {} {value:#x}", operator.sign()),
+        }
     }
 }
 

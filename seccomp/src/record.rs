@@ -3,19 +3,41 @@
 //! A recording knows what one run did, not what the program may need tomorrow; the profile says so itself. It is
 //! made to be read and edited, and never used to enforce anything while it is being made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Target};
+use crate::assemble::{Assembler, OFFSET_NR};
 use crate::compile::{Program, compile};
-use crate::policy::{Action, Error, Policy};
+use crate::policy::{Action, Condition, Error, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, Operator, Policy};
 use crate::simulate::{self, SeccompData};
 
 /// Property that marks a recorded profile; unknown properties are ignored by every runtime.
 pub const MARK: &str = "x-recorded";
 
+/// Most calls without a name that are kept.
+const MAX_UNNAMED: usize = 100;
+
 const NOTE: &str = "allows what was seen, which may be less than the program needs; read it before use";
+
+/// A program that hands every call to a listener, except a sendmsg(2) whose sixth argument is `key`.
+///
+/// The process that loads it has to say where its listener is, and could not if that call waited as well. The call
+/// has fewer arguments, so the key changes nothing; it should be random, so that no program can hide a call from the
+/// recording. Other calls are held even with the key, which may be left in the register where it was put.
+pub fn program(key: u64) -> Program {
+    let mut assembler = Assembler::default();
+    let (pass, wait) = (assembler.ret(Action::Allow.value()), assembler.ret(Action::Notify.value()));
+    let has_key = Condition { index: 5, operator: Operator::Equal, value: key, value_two: 0 };
+    let with_key = assembler.test(Arch::NATIVE, &has_key, pass, wait);
+    let sendmsg = Arch::NATIVE.resolve("sendmsg").and_then(Target::own_number).unwrap_or(u32::MAX);
+    let is_sendmsg = assembler.jump_equal(sendmsg, with_key, wait);
+    assembler.load(OFFSET_NR, is_sendmsg);
+    // So few instructions are never too many.
+    let instructions = assembler.finish().unwrap_or_default();
+    Program { instructions, flags: FLAG_NEW_LISTENER | FLAG_SPEC_ALLOW }
+}
 
 /// Calls seen so far, and the profile they are added to.
 #[derive(Debug, Default)]
@@ -23,8 +45,9 @@ pub struct Recording {
     base: Map<String, Value>,
     /// The existing profile, and its program, which answers a call faster than the reading does.
     existing: Option<(Policy, Program)>,
-    /// Times each call was seen, by audit architecture and number.
-    seen: BTreeMap<(u32, u32), u64>,
+    /// Calls with a name that were seen, by audit architecture and number.
+    seen: BTreeSet<(u32, u32)>,
+    observations: u64,
     /// What the profile has to allow in addition.
     missing: BTreeSet<String>,
     /// Calls that nobody has a name for, which no profile can allow.
@@ -50,24 +73,37 @@ impl Recording {
 
     /// Adds one call.
     pub fn see(&mut self, data: &SeccompData) {
+        self.observations = self.observations.saturating_add(1);
         let Some(arch) = Arch::of_call(data.arch, data.nr) else {
-            self.unnamed.insert(format!("{:#x}:{}", data.arch, data.nr));
+            self.see_unnamed(format!("{:#x}:{}", data.arch, data.nr));
             return;
         };
-        *self.seen.entry((data.arch, data.nr)).or_insert(0) += 1;
         self.architectures.insert(arch);
-        if self.is_covered(data) {
+        let Some(name) = arch.name_of_call(data.nr, data.args[0]) else {
+            self.see_unnamed(format!("{arch}:{}", data.nr));
             return;
-        }
-        match arch.name_of_call(data.nr, data.args[0]) {
-            Some(name) => drop(self.missing.insert(name)),
-            None => drop(self.unnamed.insert(format!("{arch}:{}", data.nr))),
+        };
+        self.seen.insert((data.arch, data.nr));
+        if !self.is_covered(data) {
+            self.missing.insert(name);
         }
     }
 
-    /// Number of calls seen.
+    /// A program can make up as many of these as there are numbers, so not all are kept.
+    fn see_unnamed(&mut self, call: String) {
+        if self.unnamed.len() < MAX_UNNAMED {
+            self.unnamed.insert(call);
+        }
+    }
+
+    /// Number of different calls seen, without those that nobody has a name for.
+    pub fn calls(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// How often a call was seen.
     pub fn observations(&self) -> u64 {
-        self.seen.values().sum()
+        self.observations
     }
 
     /// Calls seen that have no name and therefore are in no profile, as `SCMP_ARCH_X86_64:999`.

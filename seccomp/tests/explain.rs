@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use teu_seccomp::arch::Target;
-use teu_seccomp::{Action, Arch, Decision, Policy, Reason, explain};
+use teu_seccomp::{Action, Arch, Decision, Policy, Reason, SeccompData, advice, explain};
 
 fn policy(section: &Value, native: Arch) -> Policy {
     Policy::from_value_for(section, native).expect("a good section").expect("a policy")
@@ -267,4 +267,64 @@ fn functions_of_multiplexers_follow_their_names() {
     assert_eq!(decide(&refusing, "socketcall", 3), Action::Errno(1), "connect");
     assert_eq!(decide(&refusing, "socketcall", 1), Action::Errno(1), "any socket may be the refused one");
     assert_eq!(decide(&refusing, "socketcall", 2), Action::Allow, "bind");
+}
+
+fn advice_for(section: &Value, name: &str, args: [u64; 6]) -> Vec<String> {
+    let data = SeccompData {
+        nr: number(Arch::X86_64, name),
+        arch: Arch::X86_64.audit(),
+        instruction_pointer: 0,
+        args,
+    };
+    let changes = advice::to_allow(&policy(section, Arch::X86_64), &data).expect("a call with a name");
+    changes.iter().map(|change| change.sentence("/linux/seccomp")).collect()
+}
+
+/// The changes a person would make, in the order in which they can be made.
+#[test]
+fn advice_names_the_changes_that_allow_a_call() {
+    let section = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"},
+            {"names": ["mkdirat", "read"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["rmdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2},
+            {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]},
+        ],
+    });
+    let add = |name: &str| {
+        format!("add {{\"names\":[\"{name}\"],\"action\":\"SCMP_ACT_ALLOW\"}} to /linux/seccomp/syscalls")
+    };
+    let take = |name: &str, rule: u32| format!("take \"{name}\" out of /linux/seccomp/syscalls/{rule}/names");
+    assert_eq!(advice_for(&section, "read", [0; 6]), [""; 0]);
+    assert_eq!(advice_for(&section, "mkdir", [0; 6]), [take("mkdir", 0), add("mkdir")]);
+    assert_eq!(advice_for(&section, "mkdirat", [0; 6]), [take("mkdirat", 0)]);
+    assert_eq!(
+        advice_for(&section, "rmdir", [0; 6]),
+        ["remove /linux/seccomp/syscalls/2".to_owned(), add("rmdir")]
+    );
+    assert_eq!(advice_for(&section, "kill", [0, 15, 0, 0, 0, 0]), [add("kill")]);
+    assert_eq!(advice_for(&section, "mseal", [0; 6]), [add("mseal")]);
+}
+
+#[test]
+fn no_profile_can_allow_a_call_without_a_name() {
+    let section = json!({"defaultAction": "SCMP_ACT_ERRNO"});
+    let data = SeccompData { nr: 4000, arch: Arch::X86_64.audit(), ..Default::default() };
+    assert_eq!(advice::to_allow(&policy(&section, Arch::X86_64), &data), None);
+}
+
+/// Which rules somebody looks at who wonders why a rule did not help.
+#[test]
+fn rules_whose_conditions_do_not_hold_are_near() {
+    let policy = docker();
+    let data = |name, first| SeccompData {
+        nr: number(Arch::X86_64, name),
+        arch: Arch::X86_64.audit(),
+        instruction_pointer: 0,
+        args: [first, 0, 0, 0, 0, 0],
+    };
+    let reading = teu_seccomp::explain::Reading::new(&policy);
+    assert_eq!(reading.near(&data("personality", 9)), [3, 4, 5, 6, 7]);
+    assert_eq!(reading.near(&data("mount", 0)), [0; 0]);
 }

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use serde_json::{Value, json};
-use teu_seccomp::{ACTIONS, Arch, OPERATORS, compile};
+use teu_seccomp::explain::Reading;
+use teu_seccomp::{ACTIONS, Arch, OPERATORS, SeccompData, advice, compile};
 
 /// Names of every kind: common, multiplexed, of some architectures only, newer than the library, unknown.
 const NAMES: &[&str] = &[
@@ -119,17 +120,21 @@ fn section() -> impl Strategy<Value = Value> {
     )
 }
 
+fn cases() -> u32 {
+    std::env::var("TEU_SECCOMP_POLICIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let failure_persistence = Some(Box::new(FileFailurePersistence::Off) as _);
+    TestRunner::new(Config { cases, failure_persistence, ..Config::default() })
+}
+
 #[test]
 fn programs_of_random_policies_answer_as_the_policies_read() {
-    let cases = std::env::var("TEU_SECCOMP_POLICIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-    let config = Config {
-        cases,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
-        ..Config::default()
-    };
+    let cases = cases();
     let (compiled, contradictory, compared) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let add = |counter: &Cell<u64>, more| counter.set(counter.get() + more);
-    let outcome = TestRunner::new(config).run(&(section(), select(NATIVES)), |(section, native)| {
+    let outcome = runner(cases).run(&(section(), select(NATIVES)), |(section, native)| {
         let policy = against_reading::policy(&section, native);
         match compile(&policy) {
             Ok(program) => {
@@ -147,4 +152,58 @@ fn programs_of_random_policies_answer_as_the_policies_read() {
     let (compiled, contradictory, compared) = (compiled.get(), contradictory.get(), compared.get());
     println!("{compiled} policies, {compared} calls compared; {contradictory} contradictory policies");
     assert!(compiled > u64::from(cases) / 2, "only {compiled} policies of {cases} could be compiled");
+}
+
+/// Whoever follows the advice, as a person or as a JSON patch, has a profile that lets the call run.
+#[test]
+fn advice_about_random_policies_lets_the_call_run() {
+    let (advised, hopeless) = (Cell::new(0_u32), Cell::new(0_u32));
+    let call = (select(NAMES), 0..26_u64, value());
+    let outcome = runner(cases()).run(
+        &(section(), select(NATIVES), call),
+        |(section, native, (name, first, second))| {
+            let policy = against_reading::policy(&section, native);
+            for arch in Arch::ALL.into_iter().filter(|arch| arch.runs_on(native)) {
+                for nr in arch.resolve(name).into_iter().flat_map(|target| target.numbers()) {
+                    let args = [first, second, second, second, second, second];
+                    let data = SeccompData { nr, arch: arch.audit(), instruction_pointer: 0, args };
+                    let Some(changes) = advice::to_allow(&policy, &data) else {
+                        hopeless.set(hopeless.get() + 1);
+                        continue;
+                    };
+                    advised.set(advised.get() + 1);
+                    let patched = apply(&section, &changes);
+                    let policy = against_reading::policy(&patched, native);
+                    let decision = Reading::new(&policy).decide(&data);
+                    prop_assert!(
+                        !decision.action.refuses(),
+                        "{name} on {arch}: {changes:?}: {decision:?}\n{patched}"
+                    );
+                }
+            }
+            Ok(())
+        },
+    );
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    println!("{} calls advised, {} without advice", advised.get(), hopeless.get());
+    assert!(advised.get() > 200 && advised.get() > 100 * hopeless.get());
+}
+
+fn apply(section: &Value, changes: &[advice::Change]) -> Value {
+    let mut patched = section.clone();
+    for change in changes {
+        let operation = change.operation("", section);
+        let path = operation["path"].as_str().expect("a pointer");
+        let (parent, last) = path.rsplit_once('/').expect("a pointer");
+        let parent = patched.pointer_mut(parent).expect("a place that exists");
+        match (operation["op"].as_str(), parent) {
+            (Some("add"), Value::Array(list)) => list.push(operation["value"].clone()),
+            (Some("add"), parent) => parent[last] = operation["value"].clone(),
+            (_, Value::Array(list)) => drop(list.remove(last.parse().expect("an index"))),
+            other => panic!("{operation} at {other:?}"),
+        }
+    }
+    patched
 }

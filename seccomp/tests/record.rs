@@ -181,3 +181,31 @@ fn calls_without_a_name_are_reported_apart() {
     let unnamed: Vec<_> = recording.unnamed().collect();
     assert_eq!(unnamed, ["0x7:1".to_owned(), format!("{}:599", Arch::NATIVE)]);
 }
+
+#[test]
+fn the_program_that_records_lets_only_the_call_with_the_key_pass() {
+    let key = 0x1234_5678_9abc_def0;
+    let program = teu_seccomp::record::program(key);
+    assert!(simulate::is_loadable(&program.instructions));
+    let answer = |name, sixth| {
+        let data = SeccompData { args: [0, 0, 0, 0, 0, sixth], ..native(name) };
+        simulate::run(&program.instructions, &data)
+    };
+    assert_eq!(answer("sendmsg", key), ALLOW);
+    assert_eq!(answer("execve", key), Action::Notify.value());
+    for other in [0, key & 0xffff_ffff, key ^ 1, key ^ 1 << 63, u64::MAX] {
+        assert_eq!(answer("sendmsg", other), Action::Notify.value(), "{other:#x}");
+    }
+}
+
+/// A program that goes through all numbers does not fill the memory of whoever records it.
+#[test]
+fn calls_without_a_name_are_bounded() {
+    let mut recording = Recording::new();
+    for nr in 10_000..30_000 {
+        recording.see(&SeccompData { nr, arch: Arch::NATIVE.audit(), ..Default::default() });
+    }
+    recording.see(&native("mkdirat"));
+    assert_eq!((recording.unnamed().count(), recording.calls(), recording.observations()), (100, 1, 20_001));
+    assert_eq!(recording.profile()["syscalls"][0]["names"], json!(["mkdirat"]));
+}

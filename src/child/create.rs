@@ -128,14 +128,17 @@ fn become_container(
     // 14. Created. Only this process and the gate remain.
     FromChild::Ready.send(parent, None).call(Call::Send).during(Phase::Gate)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
-    process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
+    if !prepared.is_recorded() {
+        // Without the process that records, every call of a recorded container would fail.
+        process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
+    }
     let channel = pass_gate(prepared, parent, gate, channel)?;
     // 15. Hooks in full confinement, the filter, the program.
-    hooks_before_exec(plan, prepared)?;
+    hooks_before_exec(plan, prepared, channel)?;
     identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;
     FromChild::Executing.send(channel, None).call(Call::Send).during(Phase::Execve).or_else(peer_is_gone)?;
     if prepared.placement() != Some(Placement::BeforeCreated) {
-        confinement(plan, prepared).enter()?;
+        confinement(plan, prepared).enter(channel)?;
     }
     let errno = exec::execve(&program, &plan.process.arguments, &environment);
     Err(Failure::of(Call::Execve, errno).with(program.to_bytes())).during(Phase::Execve)
@@ -202,13 +205,13 @@ fn hooks_before_pivot(plan: &Plan, prepared: &Prepared, umask: u32) -> Result<()
 }
 
 /// These programs come from the image, so each runs with everything that confines the container's process.
-fn hooks_before_exec(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
+fn hooks_before_exec(plan: &Plan, prepared: &Prepared, channel: BorrowedFd) -> Result<(), Failure> {
     let confine = || {
         if prepared.placement() == Some(Placement::BeforeCreated) {
             return Ok(()); // inherited
         }
         identity::limit_descriptors(&plan.limits)
-            .and_then(|()| confinement(plan, prepared).enter())
+            .and_then(|()| confinement(plan, prepared).enter(channel))
             .map_err(|failure| Errno::from_raw(failure.errno))
     };
     let setting = Setting { directory: None, umask: None, confine: &confine };

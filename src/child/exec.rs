@@ -202,7 +202,7 @@ fn become_program(
     }
     FromChild::Executing.send(parent, None).call(Call::Send).during(Phase::Execve)?;
     if !listener {
-        confinement.enter()?;
+        confinement.enter(parent)?;
     }
     let errno = exec::execve(&program, &plan.process.arguments, &environment);
     Err(Failure::of(Call::Execve, errno).with(program.to_bytes())).during(Phase::Execve)

@@ -1,11 +1,12 @@
 //! The last confinement before the program: no_new_privs, the seccomp filter, and the privilege that loading took.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use crate::parent::prepare::Filter;
 use crate::plan::identity::Identity;
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
-use crate::sys::seccomp;
+use crate::sys::{fd, seccomp};
 
 use super::identity;
 
@@ -21,17 +22,30 @@ pub struct Confinement<'a> {
 
 impl Confinement<'_> {
     /// Enters it. The filter may refuse everything after this but capset(2) and execve(2).
-    pub fn enter(&self) -> Result<(), Failure> {
-        self.load()?;
+    ///
+    /// The listener of a filter that records goes over `channel`, with the one call that it lets pass; every other
+    /// one waits until somebody serves the listener.
+    pub fn enter(&self, channel: BorrowedFd) -> Result<(), Failure> {
+        let listener = self.load()?;
+        if let (Some(listener), Some(key)) = (listener, self.filter.and_then(|filter| filter.key)) {
+            // Closing it would be recorded; execve(2) does.
+            let listener = ManuallyDrop::new(listener);
+            FromChild::Recording
+                .send_with_key(channel, listener.as_fd(), key)
+                .call(Call::Send)
+                .during(Phase::Seccomp)?;
+        }
         self.drop_privilege()
     }
 
     /// Enters it with a filter whose listener the parent fetches before anything else is done.
     pub fn enter_with_listener(&self, parent: BorrowedFd) -> Result<(), Failure> {
         if let Some(listener) = self.load()? {
-            let number = listener.as_raw_fd();
+            let number = listener.into_raw_fd();
             FromChild::Listener(number).send(parent, None).call(Call::Send).during(Phase::Seccomp)?;
             wait_for_go(parent).call(Call::Receive).during(Phase::Seccomp)?;
+            // One call in every build: closing by value asks fcntl(2) first when it is built for debugging.
+            fd::close_range(number as u32, number as u32).call(Call::CloseRange).during(Phase::Seccomp)?;
         }
         self.drop_privilege()
     }

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use super::{limits, migrate, watch};
+use super::{limits, migrate, seccomp, watch};
 
 /// Long options that take a value.
 const VALUED: [&str; 23] = [
@@ -69,7 +69,7 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             // The words after the id belong to `kill`'s signal, the ps of the host and the program of `exec`.
             let is = |name: &str| verb.as_deref().is_some_and(|verb| verb == name);
             let takes_the_rest = is("ps") || is("exec");
-            let ends = is("kill") && text != "--" || takes_the_rest;
+            let ends = is("kill") && text != "--" || takes_the_rest || is("seccomp") && text == "--";
             if takes_the_rest && text != "--" {
                 out.push("--".into());
             }
@@ -92,7 +92,8 @@ pub fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
             out.switch(format!("--{name}"), value, &argument);
         } else if short("exec", &["t", "d"]) || short("run", &["d"]) {
             out.switch(format!("-{name}"), value, &argument);
-        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED], name) {
+        } else if is_listed(&[&VALUED, watch::VALUED, limits::VALUED, migrate::VALUED, seccomp::VALUED], name)
+        {
             match value {
                 Some(value) => out.push(format!("--{name}={value}").into()),
                 None => {
@@ -191,6 +192,12 @@ mod tests {
     #[test]
     fn what_follows_the_id_of_kill_is_left_alone() {
         assert_eq!(words("teu kill --all=1 c1 -all"), "teu kill --all c1 -all");
+    }
+
+    #[test]
+    fn what_follows_the_dashes_of_record_is_the_command() {
+        let line = "teu seccomp record -output=x -- ls -all --debug=true -- -b";
+        assert_eq!(words(line), "teu seccomp record --output=x -- ls -all --debug=true -- -b");
     }
 
     #[test]

@@ -80,6 +80,8 @@ fn count_of_arguments(arguments: &[OsString], too_many: bool) -> Option<String> 
         "exec" | "ps" => (1, usize::MAX),
         "kill" => (1, 2),
         "plan" => (0, 1),
+        // It has verbs of its own.
+        "seccomp" => return None,
         _ => (1, 1),
     };
     Some(match (least == most, too_many) {
@@ -92,6 +94,7 @@ fn count_of_arguments(arguments: &[OsString], too_many: bool) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::seccomp::Seccomp;
     use crate::cli::{Verb, normalize};
     use std::path::PathBuf;
 
@@ -141,6 +144,24 @@ mod tests {
             let line = parse(words(text));
             assert!(matches!(line.unwrap().verb, Some(Verb::Restore(_) | Verb::Checkpoint(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn arguments_of_explain_may_be_negative() {
+        let line = parse(words("teu seccomp explain p.json openat -100 0x5 --format json")).unwrap();
+        let Some(Verb::Seccomp(Seccomp::Explain(explain))) = line.verb else { panic!("another verb") };
+        assert_eq!(
+            (explain.args, explain.format.as_str()),
+            (vec!["-100".to_owned(), "0x5".to_owned()], "json")
+        );
+    }
+
+    #[test]
+    fn a_command_to_record_is_taken_as_it_is() {
+        let line = parse(words("teu seccomp record -- ls -all --debug=true -- -b")).unwrap();
+        let Some(Verb::Seccomp(Seccomp::Record(record))) = line.verb else { panic!("another verb") };
+        assert_eq!(record.command, ["ls", "-all", "--debug=true", "--", "-b"]);
+        assert!(record.bundle.is_none());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::setup;
 use super::state::print;
+use super::{filter as seccomp_filter, setup};
 use crate::cgroup::Layout;
 use crate::cli::{Check, Global};
 use crate::config;
@@ -78,7 +78,7 @@ fn filter(plan: &Plan, report: &mut Report) -> Result<()> {
     let compiled = teu_seccomp::compile(&seccomp.policy)
         .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message));
     let Some(program) = report.keep(compiled)? else { return Ok(()) };
-    report.keep(setup::refuse_unstartable(&program, seccomp.placement, &plan.identity))?;
+    report.keep(seccomp_filter::refuse_unstartable(plan, &program))?;
     Ok(())
 }
 

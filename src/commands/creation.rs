@@ -3,11 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{make_root, setup};
+use super::{filter, make_root, setup};
 use crate::cli::{Create, Global, given};
 use crate::error::Result;
 use crate::parent::create::Options;
-use crate::parent::prepare::{self, Passed, Prepared};
+use crate::parent::prepare::{self, Filter, Passed, Prepared};
 use crate::parent::readiness;
 use crate::plan::{Plan, Request};
 use crate::state::{Id, Root};
@@ -22,6 +22,7 @@ pub struct Creation<'a> {
     passed: Passed,
     setup: setup::Setup,
     rootless: bool,
+    is_recorded: bool,
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
 }
@@ -56,9 +57,17 @@ impl<'a> Creation<'a> {
             passed,
             setup,
             rootless,
+            is_recorded: false,
             pid_file: setup::absolute(given(&args.pid_file))?,
             pidfd_socket: setup::absolute(given(&args.pidfd_socket))?,
         })
+    }
+
+    /// Every system call will be looked at by this process, in place of the seccomp profile: a call that the profile
+    /// refuses would not be seen.
+    pub fn record_calls(&mut self) {
+        self.setup.plan.security.seccomp = None;
+        self.is_recorded = true;
     }
 
     /// What will be done.
@@ -72,7 +81,10 @@ impl<'a> Creation<'a> {
         let inputs = prepare::Inputs {
             console_socket: setup::absolute(given(&self.args.console_socket))?,
             passed: self.passed.clone(),
-            filter: setup::filter(&plan.security, &plan.identity, &self.root)?,
+            filter: match self.is_recorded {
+                true => Some(Filter::recording()?),
+                false => filter::of_container(plan, &self.root)?,
+            },
         };
         prepare::prepare(plan, inputs)
     }

@@ -1,9 +1,10 @@
 //! `teu exec`: one more process in a container.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{open_root, setup};
+use super::{filter, open_root, setup};
 use crate::cgroup::Layout;
 use crate::cli::{Exec, Global, given};
 use crate::config;
@@ -36,8 +37,18 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
         listen_fds,
         source: source(args)?,
     };
-    let plan = plan(&config, request, &host)?;
-    let filter = setup::filter(&plan.security, &plan.identity, &root)?;
+    let mut plan = plan(&config, request, &host)?;
+    let recorder = match container.record.own.recording {
+        true => Some(recorder(&container)?),
+        false => None,
+    };
+    let filter = match recorder {
+        Some(_) => {
+            plan.security.seccomp = None;
+            Some(Filter::recording()?)
+        }
+        None => filter::of_process(&plan, &root)?,
+    };
     let signals = match args.detach {
         true => None,
         false => Some(signal::block_all().map_err(|e| Error::kernel("block signals", "signalfd(2)", e))?),
@@ -47,7 +58,8 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
         &Options {
             container: &container,
             rootless: host.is_rootless(),
-            filter: filter.as_ref().map(Filter::of),
+            filter,
+            recorder,
             passed,
             console_socket: setup::absolute(given(&args.console_socket))?,
             sub_cgroups: &args.cgroup,
@@ -59,8 +71,18 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     setup::report(&plan.warnings);
     match signals {
         None => Ok(0),
-        Some(signals) => Ok(foreground::wait(&executed.process, &signals, executed.relay, None)?.status()),
+        Some(signals) => {
+            Ok(foreground::wait(&executed.process, &signals, executed.relay, None, None)?.status())
+        }
     }
+}
+
+/// Connects to the command that records the container: what it does not see would be missing in the profile.
+fn recorder(container: &Container) -> Result<OwnedFd> {
+    container.directory.connect_recorder().map_err(|e| {
+        Error::kernel("connect to the recording of the container", "connect(2)", e)
+            .hint("`teu seccomp record` has not begun yet, or was killed")
+    })
 }
 
 fn refuse_by_status(container: &Container, ignore_paused: bool) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::mounts::option_names;
 use crate::plan::namespaces::KINDS;
 use crate::plan::{self, hooks, process, security};
+use crate::sys::seccomp;
 
 /// Prints the document. Needs no privilege and no state directory.
 pub fn features() -> Result<i32> {
@@ -36,7 +37,7 @@ pub fn features() -> Result<i32> {
                 "operators": teu_seccomp::OPERATORS,
                 "archs": *teu_seccomp::ARCHITECTURES,
                 "knownFlags": flags,
-                "supportedFlags": flags,
+                "supportedFlags": teu_seccomp::supported_flags(seccomp::knows_flag),
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},

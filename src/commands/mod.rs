@@ -8,6 +8,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod filter;
 mod kill;
 mod list;
 mod migrate;
@@ -16,6 +17,7 @@ mod plan;
 mod ps;
 mod resume;
 mod run;
+mod seccomp;
 mod setup;
 mod signals;
 mod spec;
@@ -51,6 +53,7 @@ pub fn execute(global: &Global, verb: Verb) -> Result<i32> {
         Verb::Plan(args) => plan::plan(global, &args),
         Verb::Check(args) => check::check(global, &args),
         Verb::Spec(args) => spec::spec(&args),
+        Verb::Seccomp(verb) => seccomp::seccomp(global, &verb),
         Verb::Features => features::features(),
         Verb::Version => version::version(),
     }
@@ -82,6 +85,7 @@ pub fn name_of(verb: &Verb) -> String {
         Verb::Plan(_) => "plan".to_owned(),
         Verb::Check(_) => "check".to_owned(),
         Verb::Spec(_) => "spec".to_owned(),
+        Verb::Seccomp(verb) => seccomp::name_of(verb).to_owned(),
         Verb::Features => "features".to_owned(),
         Verb::Version => "version".to_owned(),
     }

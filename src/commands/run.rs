@@ -2,17 +2,23 @@
 
 use std::os::fd::AsFd;
 
+use teu_seccomp::Instruction;
+use teu_seccomp::record::Recording;
+
 use super::creation::Creation;
 use super::delete::destroy;
 use super::setup;
 use super::start::{gone_before_the_program, poststart, undone};
+use crate::cgroup::Cgroup;
 use crate::cli::{Create, Global, Run};
 use crate::error::{Error, Kind, Result};
 use crate::log;
 use crate::parent::create::{self, Created};
 use crate::parent::failure;
-use crate::parent::foreground::{self, Relay};
+use crate::parent::foreground::{self, Companion, Relay};
 use crate::parent::readiness::Readiness;
+use crate::parent::recorder::Recorder;
+use crate::parent::tracer::{Tracer, Witness};
 use crate::plan::Plan;
 use crate::state::{Container, Root, Status};
 use crate::sync::{Outcome, executed, send_go};
@@ -21,14 +27,70 @@ use crate::sys::{process, signal};
 
 /// Runs a container. The exit status is that of its program.
 pub fn run(global: &Global, args: &Run) -> Result<i32> {
-    let create_args = bundle_as_id(&args.create);
-    let creation = Creation::read(global, &create_args, args.detach)?;
+    let args = Run { create: bundle_as_id(&args.create), ..args.clone() };
+    run_watched(global, &args, Watch::Nothing)
+}
+
+/// What is watched besides the end of the container.
+pub enum Watch<'a> {
+    /// Nothing.
+    Nothing,
+    /// Every system call, without a seccomp profile.
+    Calls(&'a mut Recording),
+    /// System calls that are refused.
+    Refusals {
+        /// Hears about them.
+        witness: &'a mut dyn Witness,
+        /// The program of the profile, for filters that cannot be read.
+        assumed: Option<Vec<Instruction>>,
+    },
+}
+
+/// Whoever watches.
+enum Watcher<'a> {
+    Nobody,
+    Recorder(Recorder<'a>),
+    Tracer(Tracer<'a>),
+}
+
+impl<'a> Watcher<'a> {
+    /// Begins to watch a container whose program has not been executed yet.
+    fn new(watch: Watch<'a>, created: &Created) -> Result<Watcher<'a>> {
+        Ok(match watch {
+            Watch::Nothing => Watcher::Nobody,
+            Watch::Calls(recording) => {
+                Watcher::Recorder(Recorder::new(recording, created.directory.open_recorder()?))
+            }
+            Watch::Refusals { witness, assumed } => {
+                let cgroup = Cgroup::open(&created.record.cgroup_paths);
+                let mut tracer = Tracer::new(witness, assumed, cgroup, created.init.pid)?;
+                tracer.await_execution()?;
+                Watcher::Tracer(tracer)
+            }
+        })
+    }
+
+    fn companion(&mut self) -> Option<&mut dyn Companion> {
+        match self {
+            Watcher::Nobody => None,
+            Watcher::Recorder(recorder) => Some(recorder),
+            Watcher::Tracer(tracer) => Some(tracer),
+        }
+    }
+}
+
+/// The same for a bundle and an id that are told apart, with somebody who watches.
+pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
+    let mut creation = Creation::read(global, &args.create, args.detach)?;
+    if matches!(watch, Watch::Calls(_)) {
+        creation.record_calls();
+    }
     let (plan, root) = (creation.plan(), &creation.root);
     // From here on every signal waits, so that none is lost between the clone and the relay.
     let signals = if args.detach {
         None
     } else {
-        if !create_args.no_subreaper {
+        if !args.create.no_subreaper {
             process::become_subreaper()
                 .map_err(|e| Error::kernel("become the parent of orphans", "prctl(2)", e))?;
         }
@@ -46,7 +108,11 @@ pub fn run(global: &Global, args: &Run) -> Result<i32> {
         Ok(readiness) => readiness,
         Err(error) => return Err(undone(root, &of(created), error)),
     };
-    let created = execute(plan, root, created)?;
+    let mut watcher = match Watcher::new(watch, &created) {
+        Ok(watcher) => watcher,
+        Err(error) => return Err(undone(root, &of(created), error)),
+    };
+    let created = execute(plan, root, created, &mut watcher)?;
     poststart(root, &Container::load(root, &creation.id)?)?;
     let Some(signals) = signals else {
         if let Some(readiness) = &mut readiness {
@@ -55,7 +121,8 @@ pub fn run(global: &Global, args: &Run) -> Result<i32> {
         readiness.into_iter().for_each(Readiness::settle);
         return Ok(0);
     };
-    let ended = foreground::wait(&created.init, &signals, relay, readiness)?;
+    let ended = foreground::wait(&created.init, &signals, relay, readiness, watcher.companion())?;
+    drop(watcher);
     if let Ended::Signaled(libc::SIGKILL) = ended
         && let Some(text) = created.cgroup.explain_oom(&created.watch)
     {
@@ -71,7 +138,7 @@ pub fn run(global: &Global, args: &Run) -> Result<i32> {
 }
 
 /// An id cannot contain a slash: such an argument is a bundle, and the id is made from its name.
-fn bundle_as_id(args: &Create) -> Create {
+pub fn bundle_as_id(args: &Create) -> Create {
     let mut args = args.clone();
     if args.bundle.is_none() && args.id.contains('/') {
         let path = std::path::PathBuf::from(&args.id);
@@ -86,9 +153,13 @@ fn bundle_as_id(args: &Create) -> Create {
 }
 
 /// Lets the program follow, and hears whether it could be executed.
-fn execute(plan: &Plan, root: &Root, created: Created) -> Result<Created> {
+fn execute(plan: &Plan, root: &Root, created: Created, watcher: &mut Watcher) -> Result<Created> {
     let sent = send_go(created.sync.as_fd()).map_err(|e| Error::kernel("start the program", "sendmsg(2)", e));
-    let error = match sent.map(|()| executed(created.sync.as_fd())) {
+    let outcome = sent.and_then(|()| match watcher {
+        Watcher::Recorder(recorder) => recorder.until_executed(created.sync.as_fd()),
+        Watcher::Nobody | Watcher::Tracer(_) => Ok(executed(created.sync.as_fd())),
+    });
+    let error = match outcome {
         Ok(Outcome::Executed) => return Ok(created),
         Ok(Outcome::Failed(failed)) => failure::error(plan, &failed),
         Ok(Outcome::Gone) => gone_before_the_program(&created.cgroup, &created.watch),

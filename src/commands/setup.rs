@@ -2,18 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use teu_seccomp::Program;
-use teu_seccomp::cache::Cache;
-
 use crate::cgroup::Layout;
 use crate::cli::{Global, go_bool};
 use crate::config::{self, Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::identity::Identity;
-use crate::plan::security::{Placement, Security};
 use crate::plan::{self, Plan, Request};
-use crate::state::{HookLists, Root};
+use crate::state::HookLists;
 
 /// A bundle, read and planned.
 pub struct Setup {
@@ -64,52 +59,6 @@ pub fn listen_fds() -> u32 {
         (Some(pid), Some(count)) if pid == std::process::id() => count,
         _ => 0,
     }
-}
-
-/// Compiles the filter of a plan, or takes it from the cache below the state directory.
-pub fn filter(security: &Security, identity: &Identity, root: &Root) -> Result<Option<Program>> {
-    let Some(seccomp) = &security.seccomp else { return Ok(None) };
-    // No id starts with a dot.
-    let cache = Cache::new(root.path().join(".seccomp"));
-    let (program, cached) = cache
-        .program(&seccomp.policy)
-        .map_err(|e| Error::config(format!("/linux/seccomp{}", e.pointer), e.message))?;
-    crate::log::debug(|| {
-        format!("seccomp program {}", if cached { "taken from the cache" } else { "compiled" })
-    });
-    refuse_unstartable(&program, seccomp.placement, identity)?;
-    Ok(Some(program))
-}
-
-/// Refuses a filter that would stop the container from starting.
-pub fn refuse_unstartable(program: &Program, placement: Placement, identity: &Identity) -> Result<()> {
-    let mut needed = vec!["execve"];
-    if !identity.no_new_privileges {
-        needed.push("capset");
-    }
-    if placement == Placement::BeforeCreated {
-        // The hand-over of the listener and the wait for start come after the filter.
-        needed.extend([
-            "sendmsg",
-            "recvmsg",
-            "write",
-            "close",
-            "prctl",
-            "close_range",
-            "accept4",
-            "dup3",
-            "exit_group",
-        ]);
-    }
-    let refused = program.refuses(&needed);
-    if let Some(name) = refused.first() {
-        return Err(Error::config(
-            "/linux/seccomp",
-            format!("the profile does not allow {name}, which the start needs"),
-        )
-        .hint("allow it; with noNewPrivileges only execve is needed"));
-    }
-    Ok(())
 }
 
 /// Hooks of later commands, as the configuration has them.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::seccomp::Profile;
 use crate::cli::{Spec, given};
 use crate::error::{Error, Kind, Result};
 use crate::sys::identity;
@@ -16,7 +17,7 @@ const DEFAULT: &str = include_str!("spec.json");
 /// Writes config.json into the bundle. An existing one is not touched.
 pub fn spec(args: &Spec) -> Result<i32> {
     let path = given(&args.bundle).unwrap_or(Path::new(".")).join("config.json");
-    let text = if args.rootless { rootless()? } else { DEFAULT.to_owned() };
+    let text = text(args)?;
     let failed =
         |call: &'static str, e: &std::io::Error| Error::io(format!("write {}", path.display()), call, e);
     let mut file = match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -29,9 +30,37 @@ pub fn spec(args: &Spec) -> Result<i32> {
     Ok(0)
 }
 
-/// The default, changed for an unprivileged user: a user namespace with one id, what needs privilege left out.
-fn rootless() -> Result<String> {
-    let mut config: Value = serde_json::from_str(DEFAULT).map_err(bug)?;
+fn text(args: &Spec) -> Result<String> {
+    if !args.rootless && args.seccomp.is_none() {
+        return Ok(DEFAULT.to_owned());
+    }
+    let mut config = document(args.rootless)?;
+    if let Some(profile) = &args.seccomp {
+        config["linux"]["seccomp"] = match profile.to_str() {
+            Some("default") => serde_json::from_str(teu_seccomp::DEFAULT_PROFILE).map_err(bug)?,
+            _ => Profile::read(profile)?.section,
+        };
+    }
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    config.serialize(&mut serializer).map_err(bug)?;
+    text.push(b'\n');
+    String::from_utf8(text)
+        .map_err(|e| Error::new(Kind::Bug, format!("write the default configuration: {e}")))
+}
+
+/// The default as a document, for an unprivileged user or not.
+pub fn document(rootless: bool) -> Result<Value> {
+    let mut config = serde_json::from_str(DEFAULT).map_err(bug)?;
+    if rootless {
+        make_rootless(&mut config);
+    }
+    Ok(config)
+}
+
+/// Changes the default for an unprivileged user: a user namespace with one id, what needs privilege left out.
+fn make_rootless(config: &mut Value) {
     let linux = &mut config["linux"];
     if let Some(namespaces) = linux["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
@@ -56,13 +85,6 @@ fn rootless() -> Result<String> {
             options.retain(|option| !option.as_str().is_some_and(|o| o.starts_with("gid=")));
         }
     }
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    let mut text = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
-    config.serialize(&mut serializer).map_err(bug)?;
-    text.push(b'\n');
-    String::from_utf8(text)
-        .map_err(|e| Error::new(Kind::Bug, format!("write the default configuration: {e}")))
 }
 
 fn bug(error: serde_json::Error) -> Error {

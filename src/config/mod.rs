@@ -98,6 +98,11 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A JSON object, read strictly: no member twice, nothing after the end. `what` names it in errors.
+pub fn parse(bytes: &[u8], what: &str) -> Result<Value> {
+    strict::parse_named(bytes, what, &mut Report::of_first_error())
+}
+
 /// Reads a `config.json` from its bytes.
 ///
 /// Errors carry the JSON pointer of the first value that does not fit.

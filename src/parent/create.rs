@@ -113,6 +113,7 @@ fn steps<'a>(
     // What exists already is not ours to remove.
     paths.retain(|_, path| !path.exists());
     let mut record = Record::of_plan(plan, options.hooks.clone(), paths, options.rootless)?;
+    record.own.recording = prepared.is_recorded();
     if let Some(mount) = &prepared.root_mount {
         let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
         record.own.root_mount = Some(mount.at(path.into()));
@@ -490,13 +491,14 @@ impl Talk<'_> {
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener(number)) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
-                        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
-                        seccomp_agent::hand_over(seccomp, self.init, number, &state)?;
+                        let state = self.prepared.hook_state();
+                        let now = ("creating", self.init.pid);
+                        seccomp_agent::hand_over(seccomp, self.init, number, state, now)?;
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),
                 Some(FromChild::Failure(failure)) => return Err(failure::error(self.plan, &failure)),
-                Some(FromChild::Cloned | FromChild::Executing) => {
+                Some(FromChild::Cloned | FromChild::Executing | FromChild::Recording) => {
                     return Err(Error::new(Kind::Bug, "the init process spoke out of turn"));
                 }
                 None => return Err(died()),

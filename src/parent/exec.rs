@@ -32,6 +32,8 @@ pub struct Options<'a> {
     pub rootless: bool,
     /// Compiled filter.
     pub filter: Option<Filter>,
+    /// The command that records the container, when one does.
+    pub recorder: Option<OwnedFd>,
     /// Descriptors of the caller.
     pub passed: Passed,
     /// `--console-socket`, absolute.
@@ -293,8 +295,14 @@ impl Attempt<'_> {
             self.wait_for_message()?;
             let message =
                 receive(self.sync).map_err(|e| Error::kernel("listen to the process", "recvmsg(2)", e))?;
-            match message.map(|(message, _)| message) {
+            let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
+            match message {
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, process.pid)?,
+                Some(FromChild::Recording) => {
+                    // Whoever records lets the process go on.
+                    self.hand_to_recorder(passed)?;
+                    continue;
+                }
                 Some(FromChild::Listener(number)) => self.hand_over(process, number)?,
                 Some(FromChild::Executing) => {
                     about_to = true;
@@ -312,8 +320,16 @@ impl Attempt<'_> {
 
     fn hand_over(&self, process: &Child, number: i32) -> Result<()> {
         let Some(seccomp) = &self.plan.security.seccomp else { return Ok(()) };
-        let state = self.options.container.record.hook_state().with_pid("running", self.init.pid);
-        seccomp_agent::hand_over(seccomp, process, number, &state)
+        let state = self.options.container.record.hook_state();
+        seccomp_agent::hand_over(seccomp, process, number, &state, ("running", self.init.pid))
+    }
+
+    fn hand_to_recorder(&self, listener: Option<OwnedFd>) -> Result<()> {
+        let (Some(recorder), Some(listener)) = (&self.options.recorder, listener) else {
+            return Err(Error::new(Kind::Bug, "nobody records the container"));
+        };
+        fd::send(recorder.as_fd(), b"listener", Some(listener.as_fd()))
+            .map_err(|e| Error::kernel("hand the process to the recording", "sendmsg(2)", e))
     }
 
     fn sentence(&self, failure: &crate::sync::Failure) -> Error {

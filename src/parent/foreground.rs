@@ -8,7 +8,7 @@ use nix::sys::termios::Termios;
 
 use super::readiness::Readiness;
 use crate::error::{Errno, Error, Result};
-use crate::sys::clone::{Child, Ended};
+use crate::sys::clone::{Child, Ended, reap_others};
 use crate::sys::{fd, signal, tty};
 
 /// The most that is buffered in one direction, in bytes; beyond it the writer has to wait.
@@ -246,6 +246,36 @@ impl Buffer {
     }
 }
 
+/// What else is looked after while a container runs in the foreground.
+pub trait Companion {
+    /// Descriptors to wait for.
+    fn watched(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// Does what there is to do; `ready` has an element for each descriptor, in the same order.
+    fn serve(&mut self, ready: &[PollFlags]);
+
+    /// Children have changed; all but the container's init process are reaped.
+    fn children(&mut self, init: &Child) {
+        reap_others(init.pid);
+    }
+
+    /// The init process has ended: reaps it.
+    fn end(&mut self, init: &Child) -> std::result::Result<Ended, Errno> {
+        init.wait()
+    }
+}
+
+/// What is done when there is nothing else to look after.
+struct Alone;
+
+impl Companion for Alone {
+    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    fn serve(&mut self, _: &[PollFlags]) {}
+}
+
 /// Waits for the end of the container. `signals` has blocked every signal since before the container was made.
 ///
 /// What the container tells about its readiness is told on; this process is the one to look after then.
@@ -254,7 +284,10 @@ pub fn wait(
     signals: &SignalFd,
     mut relay: Option<Relay>,
     mut readiness: Option<Readiness>,
+    companion: Option<&mut dyn Companion>,
 ) -> Result<Ended> {
+    let mut alone = Alone;
+    let companion: &mut dyn Companion = companion.unwrap_or(&mut alone);
     let ended = loop {
         let mut interests = relay.as_ref().map(Relay::interests).unwrap_or_default();
         let mut waiting = vec![
@@ -263,16 +296,22 @@ pub fn wait(
         ];
         waiting.extend(interests.iter_mut().map(|(_, poll)| poll.clone()));
         waiting.extend(readiness.as_ref().map(|readiness| PollFd::new(readiness.fd(), PollFlags::POLLIN)));
+        let others = waiting.len();
+        let watched = companion.watched();
+        waiting.extend(watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut waiting, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
         }
-        let fired: Vec<bool> = waiting.iter().map(|w| w.any().unwrap_or(false)).collect();
+        let ready: Vec<PollFlags> =
+            waiting.iter().map(|w| w.revents().unwrap_or(PollFlags::empty())).collect();
+        let fired: Vec<bool> = ready.iter().map(|flags| !flags.is_empty()).collect();
         let served: Vec<Interest> =
             interests.iter().zip(&fired[2..]).filter(|(_, fired)| **fired).map(|((i, _), _)| *i).collect();
         drop((waiting, interests));
+        companion.serve(&ready[others..]);
         if fired[1] {
-            forward(init, signals, relay.as_ref());
+            forward(init, signals, relay.as_ref(), companion);
         }
         if let Some(relay) = &mut relay {
             served.into_iter().for_each(|interest| relay.serve(interest));
@@ -281,7 +320,9 @@ pub fn wait(
             readiness.serve(std::process::id() as i32);
         }
         if fired[0] {
-            break init.wait().map_err(|e| Error::kernel("wait for the container", "waitid(2)", e))?;
+            break companion
+                .end(init)
+                .map_err(|e| Error::kernel("wait for the container", "waitid(2)", e))?;
         }
     };
     if let Some(relay) = &mut relay {
@@ -292,10 +333,10 @@ pub fn wait(
 }
 
 /// Passes every pending signal on, except those that concern this process itself.
-fn forward(init: &Child, signals: &SignalFd, relay: Option<&Relay>) {
+fn forward(init: &Child, signals: &SignalFd, relay: Option<&Relay>, companion: &mut dyn Companion) {
     while let Ok(Some(number)) = signal::next(signals) {
         match number {
-            libc::SIGCHLD => crate::sys::clone::reap_others(init.pid),
+            libc::SIGCHLD => companion.children(init),
             libc::SIGWINCH if relay.is_some() => {
                 if let Some(relay) = relay {
                     relay.resize();

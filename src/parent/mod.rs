@@ -10,6 +10,8 @@ pub mod id_maps;
 pub mod net_devices;
 pub mod prepare;
 pub mod readiness;
+pub mod recorder;
 pub mod root_mount;
 pub mod seccomp_agent;
+pub mod tracer;
 pub mod undo;

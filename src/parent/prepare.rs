@@ -58,6 +58,8 @@ pub struct Filter {
     pub instructions: Vec<seccomp::Instruction>,
     /// Flags of seccomp(2).
     pub flags: u32,
+    /// The filter refuses nothing and has a listener that records; the one call with this key passes unseen.
+    pub key: Option<u64>,
 }
 
 impl Filter {
@@ -65,7 +67,22 @@ impl Filter {
     pub fn of(program: &teu_seccomp::Program) -> Filter {
         let instruction =
             |i: &teu_seccomp::Instruction| seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
-        Filter { instructions: program.instructions.iter().map(instruction).collect(), flags: program.flags }
+        Filter {
+            instructions: program.instructions.iter().map(instruction).collect(),
+            flags: program.flags,
+            key: None,
+        }
+    }
+
+    /// The filter that records.
+    pub fn recording() -> Result<Filter> {
+        let key = fd::random().map_err(|e| Error::kernel("make a random number", "getrandom(2)", e))?;
+        let mut filter = Filter { key: Some(key), ..Filter::of(&teu_seccomp::record::program(key)) };
+        if seccomp::knows_flag(seccomp::WAIT_KILLABLE_RECV) {
+            // Signals do not interrupt calls that are merely being looked at.
+            filter.flags |= seccomp::WAIT_KILLABLE_RECV;
+        }
+        Ok(filter)
     }
 }
 
@@ -180,6 +197,11 @@ impl Prepared {
         self.placement
     }
 
+    /// The container is being recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.filter.as_ref().is_some_and(|filter| filter.key.is_some())
+    }
+
     /// Loading the filter needs CAP_SYS_ADMIN.
     pub fn filter_needs_privilege(&self) -> bool {
         self.needs_privilege
@@ -209,7 +231,7 @@ pub struct Inputs {
     /// Descriptors of the caller.
     pub passed: Passed,
     /// The compiled filter of the plan.
-    pub filter: Option<teu_seccomp::Program>,
+    pub filter: Option<Filter>,
 }
 
 /// Opens everything. The second value is the end of the pair that gets the terminal when it is relayed.
@@ -241,9 +263,9 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         namespaces,
         device_nodes: device_nodes(plan)?,
         null,
-        filter: inputs.filter.as_ref().map(Filter::of),
+        needs_privilege: inputs.filter.is_some() && !plan.identity.no_new_privileges,
+        filter: inputs.filter,
         placement,
-        needs_privilege: placement.is_some() && !plan.identity.no_new_privileges,
         console,
         passed: inputs.passed,
         cgroup: None,

@@ -27,6 +27,8 @@ pub const OCI_VERSION: &str = "1.3.0";
 
 /// The start gate. It exists exactly while the container is `created`.
 const GATE: &str = "exec.fifo";
+/// The socket of `seccomp record`, as long as it records.
+const RECORDER: &str = "recorder";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const CGROUPS: &str = "cgroups.json";
@@ -367,12 +369,22 @@ impl Directory {
 
     /// Opens the start gate: a listening socket that the init process inherits.
     pub fn open_gate(&self) -> Result<OwnedFd> {
-        let failed = |call: &'static str, e| Error::kernel("make the start gate", call, e);
+        self.listen(GATE, 1, "make the start gate")
+    }
+
+    /// Opens the socket over which processes that are added to a recorded container are handed over.
+    pub fn open_recorder(&self) -> Result<OwnedFd> {
+        self.listen(RECORDER, 64, "make the socket of the recording")
+    }
+
+    fn listen(&self, name: &str, backlog: i32, doing: &'static str) -> Result<OwnedFd> {
+        let failed = |call: &'static str, e| Error::kernel(doing, call, e);
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|e| failed("socket(2)", e))?;
-        let (address, _directory) = address(&self.path.join(GATE)).map_err(|e| failed("bind(2)", e))?;
+        let (address, _directory) = address(&self.path.join(name)).map_err(|e| failed("bind(2)", e))?;
         bind(listener.as_raw_fd(), &address).map_err(|e| failed("bind(2)", e))?;
-        listen(&listener, Backlog::new(1).unwrap_or(Backlog::MAXCONN)).map_err(|e| failed("listen(2)", e))?;
+        listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
+            .map_err(|e| failed("listen(2)", e))?;
         Ok(listener)
     }
 
@@ -421,8 +433,17 @@ impl Directory {
 
     /// Connects to the gate. Errors: ECONNREFUSED when nobody waits any more.
     pub fn connect_gate(&self) -> std::result::Result<OwnedFd, Errno> {
+        self.connect(GATE)
+    }
+
+    /// Connects to the command that records the container. Errors: ENOENT, ECONNREFUSED when there is none.
+    pub fn connect_recorder(&self) -> std::result::Result<OwnedFd, Errno> {
+        self.connect(RECORDER)
+    }
+
+    fn connect(&self, name: &str) -> std::result::Result<OwnedFd, Errno> {
         let caller = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        let (address, _directory) = address(&self.path.join(GATE))?;
+        let (address, _directory) = address(&self.path.join(name))?;
         nix::sys::socket::connect(caller.as_raw_fd(), &address)?;
         Ok(caller)
     }

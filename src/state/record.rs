@@ -129,6 +129,9 @@ pub struct Own {
     pub unit: Option<Unit>,
     /// poststop hooks have been started once.
     pub poststop_ran: bool,
+    /// `seccomp record` looks at every system call; processes that are added must be seen too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recording: bool,
     /// The limits as the last `update` left them; until then those of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<LinuxResources>,
@@ -196,6 +199,7 @@ impl Record {
                     .unit()
                     .map(|unit| Unit { name: unit.name.clone(), of_user: plan.cgroup.rootless }),
                 poststop_ran: false,
+                recording: false,
                 resources: None,
             },
         })

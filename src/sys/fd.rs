@@ -151,6 +151,51 @@ pub fn send(socket: BorrowedFd, bytes: &[u8], fd: Option<BorrowedFd>) -> Result<
     }
 }
 
+/// sendmsg(2) of `bytes` and a descriptor with `key` as a sixth argument, which the call does not have: a seccomp filter
+/// can see the key, and tell this call from all others.
+pub fn send_with_key(socket: BorrowedFd, bytes: &[u8], fd: BorrowedFd, key: u64) -> Result<()> {
+    /// A control message with one descriptor, as long as CMSG_SPACE says.
+    #[repr(C)]
+    struct Rights {
+        header: libc::cmsghdr,
+        fd: RawFd,
+        padding: u32,
+    }
+    // SAFETY: all-zero is a valid value of these plain structs.
+    let (mut rights, mut message) = unsafe { std::mem::zeroed::<(Rights, libc::msghdr)>() };
+    rights.header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<RawFd>()) as _;
+    rights.header.cmsg_level = libc::SOL_SOCKET;
+    rights.header.cmsg_type = libc::SCM_RIGHTS;
+    rights.fd = fd.as_raw_fd();
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut rights).cast();
+    message.msg_controllen = size_of::<Rights>() as _;
+    // SAFETY: everything that the message points to lives through the call and is only read.
+    let sent = check(unsafe {
+        libc::syscall(
+            libc::SYS_sendmsg,
+            socket.as_raw_fd(),
+            &raw const message,
+            libc::MSG_NOSIGNAL,
+            0,
+            0,
+            key,
+        )
+    })?;
+    if sent as usize == bytes.len() { Ok(()) } else { Err(Errno::EMSGSIZE) }
+}
+
+/// A number that nobody can guess (getrandom(2)).
+pub fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the kernel writes at most the given number of bytes.
+    let length =
+        check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as libc::c_long)?;
+    if length as usize == bytes.len() { Ok(u64::from_ne_bytes(bytes)) } else { Err(Errno::EIO) }
+}
+
 /// Receives one message; 0 bytes mean that the other side is gone. A descriptor that came along is returned;
 /// more than one, or a truncated message, is EBADMSG.
 pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {

@@ -63,3 +63,32 @@ pub fn load(filter: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     // SAFETY: with this flag the kernel returns a new descriptor.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(returned as i32) }))
 }
+
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: a call that was received is interrupted by fatal signals only.
+pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// Whether the kernel knows a `SECCOMP_FILTER_FLAG_*`: it looks at the flags before it misses the program.
+pub fn knows_flag(flag: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+    // This one is only known beside the other.
+    let flags = if flag == WAIT_KILLABLE_RECV { flag | NEW_LISTENER } else { flag };
+    // SAFETY: there is no program, so nothing is read and nothing can be loaded.
+    let returned = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, std::ptr::null::<Program>())
+    });
+    returned == Err(Errno::EFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flags of a profile are all older than the oldest kernel that teu runs on, but for the last one (5.19).
+    #[test]
+    fn known_flags_are_told_from_unknown_ones() {
+        for flag in [1 << 1, 1 << 2, NEW_LISTENER] {
+            assert!(knows_flag(flag), "{flag:#x}");
+        }
+        assert!(!knows_flag(1 << 30));
+    }
+}

@@ -18,7 +18,7 @@ use super::{Errno, Result, check, fd, path, process};
 use crate::abi::StringList;
 
 /// Commands whose process, or a child of it, enters a container.
-pub const ENTERING: [&str; 3] = ["create", "run", "exec"];
+pub const ENTERING: [&str; 4] = ["create", "run", "exec", "seccomp"];
 
 /// The variable that carries the descriptor of the mount from the first image to the second.
 pub const VARIABLE: &str = "_TEU_EXE_FD";

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a small Debian root file system and prints its directory: a template, to be copied or to be mounted
 # read-only, never to be written to.
-# usage: tests/env/debian-rootfs.sh [SUITE [PACKAGE...]]     (bookworm, with ps and python3, unless said)
+# usage: tests/env/debian-rootfs.sh [SUITE [PACKAGE...]]     (bookworm, with ps, python3 and nginx, unless said)
 set -euo pipefail
 # shellcheck source=tests/env/cache.sh
 source "$(dirname "$0")/cache.sh"
@@ -9,7 +9,7 @@ source "$(dirname "$0")/cache.sh"
 if [[ ${1-} != --make ]]; then
     suite=${1:-bookworm}
     shift || true
-    (($#)) || set -- procps python3-minimal
+    (($#)) || set -- procps python3-minimal nginx-light
     cached "rootfs-$suite" "$0" "" "$suite" "$@"
     exit
 fi

@@ -17,7 +17,7 @@ cases![
 ];
 
 /// The overlay, as long as it is needed.
-struct Overlay(PathBuf);
+pub struct Overlay(PathBuf);
 
 impl Drop for Overlay {
     fn drop(&mut self) {
@@ -25,7 +25,8 @@ impl Drop for Overlay {
     }
 }
 
-fn debian(t: &Test) -> (Bundle<'_>, Overlay) {
+/// A bundle of the tree, as engines would run it.
+pub fn debian(t: &Test) -> (Bundle<'_>, Overlay) {
     let Some(tree) = std::env::var_os("TEU_DEBIAN").filter(|tree| !tree.is_empty()).map(PathBuf::from) else {
         t.skip("TEU_DEBIAN names no Debian tree; tests/env/debian-rootfs.sh makes one");
     };

@@ -55,6 +55,9 @@ mod readiness;
 mod rootfs;
 mod run;
 mod seccomp;
+mod seccomp_debian;
+mod seccomp_needed;
+mod seccomp_profiles;
 mod start;
 mod state;
 mod systemd;
@@ -100,6 +103,9 @@ const SUITES: &[&[Case]] = &[
     mounts::CASES,
     kernel::CASES,
     seccomp::CASES,
+    seccomp_debian::CASES,
+    seccomp_needed::CASES,
+    seccomp_profiles::CASES,
     terminal::CASES,
     fds::CASES,
     cgroups::CASES,

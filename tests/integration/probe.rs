@@ -30,6 +30,12 @@ pub fn main() -> Option<ExitCode> {
             println!("{}", number.parse().map_or(-1, sys::raw_syscall));
             ExitCode::SUCCESS
         }
+        ["refuse-sync-itself"] => {
+            let loaded = sys::refuse_call(libc::SYS_sync as u32, 42);
+            println!("{loaded} {}", sys::raw_syscall(libc::SYS_sync));
+            ExitCode::SUCCESS
+        }
+        ["busy"] => busy(),
         ["adopt", program, arguments @ ..] => adopt(program, arguments),
         ["notify", messages @ ..] => notify(messages),
         ["pour", megabytes] => match megabytes.parse().map(pattern::pour) {
@@ -41,6 +47,22 @@ pub fn main() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Makes threads, processes and sync(2), which the profile of its container refuses, again and again.
+fn busy() -> ExitCode {
+    for round in 0.. {
+        let threads: Vec<_> =
+            (0..4).map(|_| std::thread::spawn(|| sys::raw_syscall(libc::SYS_sync))).collect();
+        let status = Command::new("/bin/true").status();
+        let refused = threads.into_iter().all(|thread| thread.join().is_ok_and(|errno| errno == libc::EPERM));
+        if !refused || !status.is_ok_and(|status| status.success()) {
+            println!("wrong in round {round}");
+        }
+        println!("round {round}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    ExitCode::SUCCESS
 }
 
 /// Runs a program, then stays as the careless parent of whatever it left: it adopts and never reaps.

@@ -34,6 +34,52 @@ pub fn raw_syscall(number: i64) -> i32 {
     if result == -1 { io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
 }
 
+/// Loads a seccomp filter that gives an errno to one call and allows all others. Returns 0, or the errno of that.
+pub fn refuse_call(number: u32, errno: u32) -> i32 {
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // ld nr; jeq number; ret ERRNO; ret ALLOW
+    let mut filter = [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 1, number),
+        instruction(0x06, 0, 0, 0x0005_0000 | errno),
+        instruction(0x06, 0, 0, 0x7fff_0000),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, which lives through the call; the other call takes numbers.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
+    if result == 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(-1) }
+}
+
+/// Lets calls run that wait for the listener of a seccomp filter, until no process has the filter any more. Returns
+/// how many there were.
+pub fn let_calls_run(listener: std::os::fd::BorrowedFd) -> u32 {
+    use std::os::fd::AsRawFd;
+    const RECV: libc::c_ulong = 0xc050_2100;
+    const SEND: libc::c_ulong = 0xc018_2101;
+    let mut count = 0;
+    loop {
+        let mut waiting = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut call = [0u64; 10];
+        // SAFETY: one element is announced, and lives through the call.
+        let ready = unsafe { libc::poll(&raw mut waiting, 1, 10_000) };
+        if ready != 1 || waiting.revents & libc::POLLIN == 0 {
+            return count;
+        }
+        // SAFETY: both arguments have the size that is part of the request (80 and 24 bytes), and live through it.
+        unsafe {
+            if libc::ioctl(listener.as_raw_fd(), RECV, call.as_mut_ptr()) == 0 {
+                count += 1;
+                // The id, no value, SECCOMP_USER_NOTIF_FLAG_CONTINUE in the upper half.
+                let answer = [call[0], 0, 1 << 32];
+                libc::ioctl(listener.as_raw_fd(), SEND, answer.as_ptr());
+            }
+        }
+    }
+}
+
 /// Makes the mount at `path`, and every mount below it, read-only.
 pub fn make_tree_read_only(path: &Path) -> io::Result<()> {
     mount_setattr(path, libc::AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0)
