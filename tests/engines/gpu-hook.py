@@ -20,7 +20,6 @@ def main():
     root = bundle / config["root"]["path"]
     if sys.argv[1] == "prestart":
         assert state["pid"] > 0, state
-        # The devices of the container's cgroup, on version 1; on version 2 a toolkit changes the BPF program.
         allow_device(state["pid"])
         enter = ["nsenter", f"--mount=/proc/{state['pid']}/ns/mnt", "--"]
         script = """
@@ -29,7 +28,7 @@ def main():
             touch "$1/usr/lib/libgpu.so.1"
             mount --bind "$2" "$1/usr/lib/libgpu.so.1"
             mount -o remount,bind,ro,nosuid,nodev "$1/usr/lib/libgpu.so.1"
-            [ -e "$1/dev/gpu0" ] || mknod -m 666 "$1/dev/gpu0" c 1 7
+            [ -e "$1/dev/gpu0" ] || mknod -m 666 "$1/dev/gpu0" c 10 229
         """
         subprocess.run([*enter, "sh", "-c", script, "sh", str(root), LIBRARY], check=True)
     else:
@@ -41,10 +40,11 @@ def main():
 
 
 def allow_device(pid):
+    """On version 1. On version 2 the rule is in config.json."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "devices":
-            Path(f"/sys/fs/cgroup/devices{path}/devices.allow").write_text("c 1:7 rwm")
+        if controllers == "devices" and Path("/sys/fs/cgroup/devices").exists():
+            Path(f"/sys/fs/cgroup/devices{path}/devices.allow").write_text("c 10:229 rwm")
 
 
 main()

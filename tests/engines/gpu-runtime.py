@@ -22,6 +22,9 @@ def value_of(names, arguments, default=None):
 def edit(path, hook):
     config = json.loads(path.read_text())
     config["process"].setdefault("env", []).append("GPU=on")
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        rule = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
+        config["linux"]["resources"].setdefault("devices", []).append(rule)
     hooks = config.setdefault("hooks", {})
     hooks.setdefault("prestart", []).append({"path": hook, "args": ["gpu-hook", "prestart"], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]})
     hooks.setdefault("createContainer", []).append({"path": hook, "args": ["gpu-hook", "link"]})

@@ -186,7 +186,8 @@ impl Manager {
             "done" => Ok(()),
             result => {
                 let doing = format!("systemd could not start the unit {unit}: the job ended as {result:?}");
-                Err(Error::new(Kind::Systemd, doing).hint(format!("`journalctl --unit={unit}` tells why it failed")))
+                Err(Error::new(Kind::Systemd, doing)
+                    .hint(format!("`journalctl --unit={unit}` tells why it failed")))
             }
         }
     }
