@@ -1,12 +1,17 @@
 """Engines that are killed in the middle of what they do. Afterwards everything can be removed, and nothing is left."""
 
+import itertools
 import random
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 from checks import Check, Failed
+
+# Each container has a name of its own: podman keeps some names of those whose creation was interrupted.
+NUMBERS = itertools.count()
 
 # Programs that are killed along with the engine every other time. This is a pid namespace of its own.
 HELPERS = ("containerd", "containerd-shim", "conmon", "teu", "runc")
@@ -25,7 +30,7 @@ def killed(engine, rounds, prepare, command, kill):
     known = engine.settled([])
     moments = random.Random(1)
     for turn in range(rounds):
-        engine.environment["NAME"] = f"n{turn}"
+        engine.environment["NAME"] = f"n{next(NUMBERS)}"
         engine.sh(prepare)
         client = subprocess.Popen(
             command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=engine.environment
@@ -52,14 +57,20 @@ def cleaned(engine, known):
     engine.clean(patient=True)
     if not engine.settled(known, 5):
         return []
-    # The bundles of containers that were never created are the engine's, which leaves some behind.
-    known = known + [line for line in engine.left_behind() if "runtime.v2.task" in line]
     for root in engine.roots():
         for state in Path(root).glob("[!.]*"):
             subprocess.run([engine.runtime, "--root", root, "delete", "--force", state.name], capture_output=True)
     engine.restore()
     engine.clean(patient=True)
-    return engine.settled(known)
+    left = engine.settled(known)
+    # The bundles of containers that were never created are the engine's, which leaves some behind. When they are all
+    # there is, no mount is below them.
+    bundles = [path for directory in engine.bundles() for path in Path(directory).glob("*")]
+    if all(line in {f"state {path}" for path in bundles} for line in left):
+        for path in bundles:
+            shutil.rmtree(path)
+        return []
+    return left
 
 
 def daemon_killed(prepare, command, rounds):
