@@ -1,10 +1,10 @@
 //! What the rest of the runtime does with the cgroups: showing them in the container, giving them away, asking
 //! what happened in them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Cgroup;
 use super::dir::keyed;
+use super::{Cgroup, Hierarchy, Layout};
 use crate::error::{Errno, Result};
 use crate::plan::cgroup::settings::Version;
 
@@ -30,31 +30,44 @@ pub struct ControllerMount {
     pub links: Vec<(String, String)>,
 }
 
+impl Layout {
+    /// What a mount of type `cgroup` shows in a container without cgroups of its own: those of the caller, in
+    /// which it stays.
+    pub fn mount_view(&self) -> Option<MountView> {
+        let own = |hierarchy: &Hierarchy| {
+            let names = hierarchy.own.as_ref()?;
+            Some(names.iter().fold(hierarchy.mount_point.clone(), |path, name| path.join(name)))
+        };
+        let v1 = self.hierarchies().iter().filter(|hierarchy| hierarchy.version == Version::V1);
+        let mounts = v1.filter_map(|hierarchy| {
+            Some(controller_mount(&hierarchy.mount_point, &hierarchy.controllers, &own(hierarchy)?))
+        });
+        view(mounts.collect(), self.unified().and_then(own))
+    }
+}
+
+/// In a hybrid layout the hierarchies of version 1 are shown, which have the controllers.
+fn view(v1: Vec<ControllerMount>, v2: Option<PathBuf>) -> Option<MountView> {
+    if v1.is_empty() { v2.map(MountView::V2) } else { Some(MountView::V1(v1)) }
+}
+
+/// The hierarchy of version 1 that is mounted on `root` and has these controllers, and the cgroup `dir` in it.
+fn controller_mount(root: &Path, controllers: &[String], dir: &Path) -> ControllerMount {
+    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_other = |key: &&String| **key != name && !key.contains('=');
+    let links = controllers.iter().filter(is_other).map(|key| (key.clone(), name.clone())).collect();
+    ControllerMount { options: controllers.join(","), dir: dir.to_owned(), links, name }
+}
+
 /// Files of a delegated cgroup on kernels that do not list them.
 const DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 impl Cgroup {
     /// What a mount of type `cgroup` shows. Nothing when the container has no cgroup.
-    ///
-    /// In a hybrid layout these are the hierarchies of version 1, which have the controllers.
     pub fn mount_view(&self) -> Option<MountView> {
-        let mut mounts = Vec::new();
-        for member in self.members.iter().filter(|member| !member.keys.iter().any(String::is_empty)) {
-            let name =
-                member.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_other = |key: &&String| **key != name && !key.contains('=');
-            let links = member.keys.iter().filter(is_other).map(|key| (key.clone(), name.clone())).collect();
-            mounts.push(ControllerMount {
-                options: member.keys.join(","),
-                dir: member.path.clone(),
-                links,
-                name,
-            });
-        }
-        if mounts.is_empty() {
-            return self.members.first().map(|member| MountView::V2(member.path.clone()));
-        }
-        Some(MountView::V1(mounts))
+        let v1 = self.members.iter().filter(|member| !member.keys.iter().any(String::is_empty));
+        let mounts = v1.map(|member| controller_mount(&member.root, &member.keys, &member.path)).collect();
+        view(mounts, self.members.first().map(|member| member.path.clone()))
     }
 
     /// Gives the cgroup to a user, who may then make cgroups below it but not change its limits.

@@ -138,13 +138,14 @@ fn steps<'a>(
     if manager.is_none() {
         let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
         setting.limit(&cgroup, &mut record)?;
-        prepared.cgroup_view = prepare::cgroup_view(plan, &cgroup, options.layout)?;
-        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, &cgroup)? {
+        let shown = prepare::shown_cgroups(plan, &cgroup, options.layout);
+        prepared.cgroup_view = prepare::cgroup_view(plan, shown.clone(), options.layout)?;
+        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, shown)? {
             prepared.cgroup_view.complete(index, own);
         }
         prepared.cgroup = Some(cgroup);
     } else {
-        prepared.cgroup_view = prepare::cgroup_view(plan, &planned, options.layout)?;
+        prepared.cgroup_view = prepare::cgroup_view(plan, planned.mount_view(), options.layout)?;
     }
     let group = match &plan.intel_rdt {
         Some(asked) => Some(enter_group(asked, directory, &mut record, undo)?),
@@ -172,7 +173,7 @@ fn steps<'a>(
     if let Some(manager) = &manager {
         let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;
         setting.limit(&cgroup, &mut record)?;
-        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, &cgroup)? {
+        for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, cgroup.mount_view())? {
             send_handle(ours.as_fd(), index, own.as_fd())
                 .map_err(|e| Error::kernel("talk to the init process", "sendmsg(2)", e))?;
         }

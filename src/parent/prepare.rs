@@ -16,6 +16,7 @@ use super::root_mount::RootMount;
 use crate::cgroup::{Cgroup, Layout, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::Plan;
+use crate::plan::cgroup::Driver;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{IdMapping, Kind, Mount};
 use crate::plan::namespaces::{Join, KINDS, flag};
@@ -439,14 +440,20 @@ pub(super) fn device_node(node: &Node) -> Result<Option<OwnedFd>> {
     Ok(Some(tree))
 }
 
-/// What a mount of type cgroup shows, from cgroups that exist or will exist. The container's own are not in it yet.
-pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<CgroupView> {
+/// What is shown by a mount of type cgroup: the container's own cgroups, which exist or will exist, or, without any,
+/// those of the caller.
+pub fn shown_cgroups(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Option<MountView> {
+    if plan.cgroup.driver == Driver::Disabled { layout.mount_view() } else { cgroup.mount_view() }
+}
+
+/// What the mount needs to show them. Copies of them are not in it yet.
+pub fn cgroup_view(plan: &Plan, shown: Option<MountView>, layout: &Layout) -> Result<CgroupView> {
     let Some(mount) = cgroup_mount(plan) else { return Ok(CgroupView::None) };
     let string = |text: &str| {
         CString::new(text).map_err(|_| Error::config(&mount.at, "a cgroup path contains a NUL byte"))
     };
     let own_view = plan.namespaces.has(flag::CGROUP);
-    Ok(match cgroup.mount_view() {
+    Ok(match shown {
         None => CgroupView::None,
         Some(MountView::V2(_)) => CgroupView::V2 {
             own: OnceCell::new(),
@@ -475,16 +482,16 @@ pub fn cgroup_view(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Result<Cgro
     })
 }
 
-/// Copies of the container's own cgroups as detached mounts, each with its index for [`CgroupView::complete`].
+/// Copies of the cgroups that are shown, as detached mounts, each with its index for [`CgroupView::complete`].
 ///
 /// A copy that is not attached in the end is torn down, and the kernel waits for every processor then; so only what
 /// the mount can need is copied.
-pub fn own_cgroups(plan: &Plan, view: &CgroupView, cgroup: &Cgroup) -> Result<Vec<(u8, OwnedFd)>> {
+pub fn own_cgroups(plan: &Plan, view: &CgroupView, shown: Option<MountView>) -> Result<Vec<(u8, OwnedFd)>> {
     let Some(mount) = cgroup_mount(plan) else { return Ok(Vec::new()) };
     let own_view = plan.namespaces.has(flag::CGROUP);
     let may_be_refused = plan.namespaces.has_user() || plan.rootless;
     let mut copies = Vec::new();
-    match (view, cgroup.mount_view()) {
+    match (view, shown) {
         (CgroupView::V1(views), Some(MountView::V1(hierarchies))) if !own_view => {
             for (index, view) in views.iter().enumerate() {
                 let name = view.name.to_string_lossy();

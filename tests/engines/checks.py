@@ -47,6 +47,8 @@ class Check:
     status: int = 0
     # The check takes long, and is left out of a quick run.
     long: bool = False
+    # Commands that fail where the engine cannot do it; the check is skipped then, and says so.
+    needs: str = ""
     # Cgroup views it is made for.
     views: tuple = ("hybrid", "v2")
     timeout: int = 90
@@ -56,7 +58,8 @@ class Check:
 class Outcome:
     """What became of one check with one runtime."""
 
-    passed: bool
+    # None when it was skipped.
+    passed: bool | None
     seconds: float
     report: str = ""
 
@@ -73,7 +76,9 @@ class Table:
 
     def count(self, runtime):
         outcomes = [row[runtime] for row in self.rows.values() if runtime in row]
-        return f"{sum(outcome.passed for outcome in outcomes)} of {len(outcomes)}"
+        skipped = sum(outcome.passed is None for outcome in outcomes)
+        passed = sum(outcome.passed is True for outcome in outcomes)
+        return f"{passed} of {len(outcomes) - skipped}" + (f", {skipped} skipped" if skipped else "")
 
     def print(self, runtimes):
         width = max((len(title) for title in self.rows), default=0)
@@ -88,13 +93,15 @@ class Table:
         return [
             title
             for title, row in self.rows.items()
-            if runtime in row and not row[runtime].passed and (peer not in row or row[peer].passed)
+            if runtime in row and row[runtime].passed is False and (peer not in row or row[peer].passed)
         ]
 
 
 def cell(outcome):
     if outcome is None:
         return "-"
+    if outcome.passed is None:
+        return "skipped"
     return f"{'ok' if outcome.passed else 'FAILED':<6} {outcome.seconds:4.1f}s"
 
 

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from checks import Check
-from lab import Daemon, Engine, archive, available_controllers, run
+from lab import Daemon, Engine, archive, available_controllers, remove, run
 
 
 class Containerd(Engine):
@@ -31,16 +31,22 @@ class Containerd(Engine):
         self.daemon.start()
         run("ctr", "images", "import", archive())
 
-    def clean(self):
+    def clean(self, patient=False):
         for name in run("ctr", "containers", "ls", "-q").split():
             subprocess.run(["ctr", "tasks", "rm", "-f", name], capture_output=True)
-            run("ctr", "containers", "rm", name)
+            remove(patient, "ctr", "containers", "rm", name)
 
     def stop(self):
         self.daemon.stop()
 
-    def states(self):
-        return ["/run/containerd/runc/default", "/run/containerd/io.containerd.runtime.v2.task/default"]
+    def restore(self):
+        self.daemon.restart()
+
+    def roots(self):
+        return ["/run/containerd/runc/default"]
+
+    def bundles(self):
+        return ["/run/containerd/io.containerd.runtime.v2.task/default"]
 
 
 def once(arguments):

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from checks import Check
-from lab import Daemon, Engine, image, run
+from lab import Daemon, Engine, image, remove, run
 
 CONFIG = Path("/etc/docker/daemon.json")
 
@@ -20,6 +20,7 @@ class Docker(Engine):
 
     def __init__(self, runtime):
         super().__init__(runtime)
+        self.environment["GPU_RUNTIME"] = runtime
         self.daemon = Daemon(
             ["dockerd"], ready=["docker", "version"], log="/tmp/dockerd.log", environment=self.environment
         )
@@ -27,16 +28,17 @@ class Docker(Engine):
     def start(self):
         config = json.loads(Path("/contrib/docker/daemon.json").read_text())
         config.update(self.options, **{"default-runtime": self.runtime})
+        config["runtimes"]["gpu"] = {"path": "/tests/engines/gpu-runtime.py"}
         CONFIG.parent.mkdir(exist_ok=True)
         CONFIG.write_text(json.dumps(config))
         self.daemon.start()
         if "box" not in run("docker", "images", "--format", "{{.Repository}}"):
             run("docker", "import", "--change", 'CMD ["sh"]', image(), "box")
 
-    def clean(self):
+    def clean(self, patient=False):
         containers = run("docker", "ps", "-aq").split()
         if containers:
-            run("docker", "rm", "-f", *containers)
+            remove(patient, "docker", "rm", "-f", *containers)
         # A swarm is there when its check failed.
         subprocess.run(["docker", "swarm", "leave", "--force"], capture_output=True)
         for kind in ("volume", "network"):
@@ -45,8 +47,14 @@ class Docker(Engine):
     def stop(self):
         self.daemon.stop()
 
-    def states(self):
-        return ["/run/docker/runtime-runc/moby", "/run/docker/runtime-teu/moby", "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"]
+    def restore(self):
+        self.daemon.restart()
+
+    def roots(self):
+        return ["/run/docker/runtime-runc/moby", "/run/docker/runtime-teu/moby"]
+
+    def bundles(self):
+        return ["/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"]
 
 
 CHECKS = [

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -72,6 +73,15 @@ def available_controllers():
     return [name for path in Path("/sys/fs/cgroup").iterdir() for name in path.name.split(",")]
 
 
+def remove(patient, *command):
+    """Removes containers. `patient`: tries again for a while, because they may be in use by what was interrupted."""
+    for _ in range(50 if patient else 0):
+        if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    run(*command)
+
+
 class Daemon:
     """A daemon of an engine: started in the background, ready when a command succeeds."""
 
@@ -92,6 +102,11 @@ class Daemon:
             time.sleep(0.1)
         raise RuntimeError(f"{self.command[0]} does not start:\n" + "\n".join(self.log.read_text().splitlines()[-20:]))
 
+    def restart(self):
+        if self.process.poll() is None:
+            self.stop()
+        self.start()
+
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         self.process.wait(60)
@@ -111,16 +126,31 @@ class Engine:
             raise Failed(f"exit status {status} of {commands}\n{output}\n{errors}")
         return output
 
-    def states(self):
-        """Directories that must be empty, or absent, when no container is left."""
+    def roots(self):
+        """State directories of the runtime, which must be empty, or absent, when no container is left."""
         return []
+
+    def bundles(self):
+        """Directories of the engine of which the same is true."""
+        return []
+
+    def restore(self):
+        """Starts the engine again when it was killed, or is to look again at what there is."""
+
+    def settled(self, known, tenths=30):
+        """What is left behind, besides what is known, when the engine has had time: it cleans up in the background."""
+        for _ in range(tenths):
+            left = [line for line in self.left_behind() if line not in known]
+            if not left:
+                break
+            time.sleep(0.1)
+        return left
 
     def left_behind(self):
         """What containers of this engine left in the laboratory, which should be nothing."""
-        left = [f"process {line}" for line in processes()]
-        left += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if is_containers(line)]
+        left = [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if is_containers(line)]
         left += [f"cgroup {path}" for path in sorted(cgroups())]
-        for state in self.states():
+        for state in self.roots() + self.bundles():
             left += [f"state {path}" for path in Path(state).glob("[!.]*")]
         return left
 
@@ -130,7 +160,7 @@ def is_containers(line):
     return "/rootfs" in point or "/merged" in point or "/shm" in point and point != "/dev/shm"
 
 
-def processes():
+def daemons():
     """The programs that run here, besides this one and its children."""
     for line in run("ps", "-eo", "pid,ppid,args").splitlines()[1:]:
         pid, parent, command = line.split(None, 2)
@@ -139,9 +169,12 @@ def processes():
 
 
 def cgroups():
-    """The cgroups with a name as long as an id, and those that hold processes which are not ours."""
+    """The cgroups with the name of a container."""
     root = Path("/sys/fs/cgroup")
     for path in root.rglob("cgroup.procs"):
         directory = path.parent
-        if len(directory.name.split("-")[-1].removesuffix(".scope")) >= 32:
+        # A pod's own cgroup, which podman keeps, has no prefix.
+        if re.fullmatch(r"(.*-)?[0-9a-f]{64}(\.scope)?", directory.name) and directory.parent.name != "libpod_parent":
+            yield str(directory)
+        elif re.match(r"libpod-|buildah-", directory.name):
             yield str(directory)

@@ -41,12 +41,18 @@ outside() {
             [[ ! -e $hierarchy/$lab/$file ]] || cat "$hierarchy/$file" >"$hierarchy/$lab/$file" || true
         done
     done
-    # shellcheck disable=SC2016 # expanded by the inner shell
+    # In the cgroups of the run a cgroup namespace begins, so that these are its roots. On version 2 everybody is in a
+    # leaf of it, because a cgroup that has processes cannot give controllers to its children.
+    leaf=$(findmnt --noheadings --list --types cgroup2 --output TARGET --first-only)/$lab/lab
+    mkdir "$leaf"
+    # shellcheck disable=SC2016 # expanded by the inner shells
     env --default-signal=INT,QUIT bash -euo pipefail -c '
-        for directory in $1; do echo $$ >"$directory/cgroup.procs"; done
-        shift
-        exec unshare --mount --propagation private --pid --net --ipc --uts --cgroup --fork --kill-child "$@"' join \
-        "$(hierarchies | sed "s|\$|/$lab|")" bash "$0" --inside "$view" "$tree" "$teu" "$WORK" "$@" <&0 &
+        leaf=$1
+        for directory in $2; do echo $$ >"$directory/cgroup.procs"; done
+        shift 2
+        exec unshare --cgroup bash -euo pipefail -c "echo \$\$ >$leaf/cgroup.procs; exec \"\$@\"" join \
+            unshare --mount --propagation private --pid --net --ipc --uts --fork --kill-child "$@"' join \
+        "$leaf" "$(hierarchies | sed "s|\$|/$lab|")" bash "$0" --inside "$view" "$tree" "$teu" "$WORK" "$@" <&0 &
     inside=$!
     trap 'kill -KILL "$inside"' INT TERM
     wait "$inside" || status=$?
@@ -137,8 +143,7 @@ kernel_file_systems() {
     for device in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${device%:*}" "$root/dev/${device#*:}"; done
 }
 
-# Mounts the hierarchies anew, so that they begin at the cgroup of this run. Everybody starts in a leaf of it, because
-# a cgroup of version 2 that has processes cannot give controllers to its children.
+# Mounts the hierarchies anew, so that they begin at the cgroup of this run.
 cgroups() {
     local view=$1 target=$2 unified=$2 name type options
     if [[ $view == v2 ]]; then
@@ -153,8 +158,9 @@ cgroups() {
             done
         mount -o remount,ro "$target"
     fi
-    mkdir "$unified/lab"
-    echo 0 >"$unified/lab/cgroup.procs"
+    # As systemd leaves it.
+    # shellcheck disable=SC2013 # a list of words
+    for name in $(cat "$unified/cgroup.controllers"); do echo "+$name" >"$unified/cgroup.subtree_control"; done
 }
 
 if [[ ${1-} == --inside ]]; then

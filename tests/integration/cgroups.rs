@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::harness::{Container, Test, View, cgroup};
+use crate::harness::{Bundle, Container, Test, View, cgroup};
 
 cases![
     container_is_in_the_cgroup_of_its_path,
@@ -17,6 +17,7 @@ cases![
     unlimited_values_are_accepted,
     nested_cgroups_of_the_container_are_removed,
     parent_of_the_cgroup_is_left,
+    container_without_cgroups_shows_those_of_the_caller,
     empty_cgroup_that_is_there_is_used,
     frozen_cgroup_is_refused,
     init_without_memory_is_told_from_other_ends,
@@ -36,6 +37,30 @@ fn file(t: &Test, c: &Container, controller: &str, v1: &str, v2: &str) -> String
 
 fn all(id: &str) -> Vec<PathBuf> {
     cgroup::find(id)
+}
+
+/// podman's `--cgroups disabled`, which goes to runtimes that know the option; it mounts them all the same.
+fn container_without_cgroups_shows_those_of_the_caller(t: &Test) {
+    t.skip_for("runc", "has no such option");
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let bundle = t
+        .bundle()
+        .without_mounts("/sys/fs/cgroup")
+        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])
+        .sh("cat /proc/self/cgroup; find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs | head -n 1 | grep -c .; \
+             mkdir /sys/fs/cgroup/x 2>/dev/null || echo read-only");
+    let run = |bundle: &Bundle| {
+        bundle.write();
+        let out =
+            t.cmd(["--cgroup-manager=disabled", "run", "--bundle"]).arg(bundle.dir()).arg(bundle.id()).run();
+        assert!(all(bundle.id()).is_empty());
+        out.ok().stdout
+    };
+    let bundle = bundle.without_namespace("cgroup");
+    assert_eq!(run(&bundle), format!("{own}1\nread-only\n"));
+    let bundle = bundle.namespace("cgroup", None);
+    let text = run(&bundle);
+    assert!(text.ends_with(":/\n1\nread-only\n"), "{text}");
 }
 
 /// runc: nobody would ever know why the container hangs.
