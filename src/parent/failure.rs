@@ -20,13 +20,17 @@ pub fn error(plan: &Plan, failure: &Failure) -> Error {
         let text = format!("error running {}: {}", hook.name, text(failure));
         return Error::new(Kind::Hook, text).at(&hook.at);
     }
-    sentence(place(plan, failure.phase, item), failure)
+    let place = place_of_call(&plan.process, failure);
+    sentence(place.unwrap_or_else(|| self::place(plan, failure.phase, item)), failure)
 }
 
 /// The error of a failure in a process that was to be added to a container.
 pub fn exec_error(plan: &ExecPlan, failure: &Failure) -> Error {
-    of_program(&plan.process, failure)
-        .unwrap_or_else(|| sentence(place_in_process(&plan.process, &plan.security, failure.phase), failure))
+    of_program(&plan.process, failure).unwrap_or_else(|| {
+        let place = place_of_call(&plan.process, failure);
+        let in_process = || place_in_process(&plan.process, &plan.security, failure.phase);
+        sentence(place.unwrap_or_else(in_process), failure)
+    })
 }
 
 fn text(failure: &Failure) -> String {
@@ -49,6 +53,21 @@ fn of_program(process: &Process, failure: &Failure) -> Option<Error> {
         }
         _ => None,
     }
+}
+
+/// Where the configuration asks for what one of the calls of a phase does, when it is not the phase's place.
+fn place_of_call(process: &Process, failure: &Failure) -> Option<(String, String)> {
+    let (doing, at) = match (failure.phase, failure.call) {
+        (Phase::Scheduling, Call::IoprioSet) => {
+            ("set the I/O priority", format!("{}/ioPriority", process.base))
+        }
+        (Phase::Scheduling, Call::Personality) => ("set the personality", "/linux/personality".to_owned()),
+        (Phase::Scheduling, Call::SetMempolicy) => {
+            ("set the memory policy", "/linux/memoryPolicy".to_owned())
+        }
+        _ => return None,
+    };
+    Some((doing.to_owned(), at))
 }
 
 fn sentence((doing, at): (String, String), failure: &Failure) -> Error {

@@ -238,7 +238,6 @@ fn mistakes_of_namespaces_are_refused(t: &Test) {
             (last, json!({ "type": "cgroup", "path": "/nowhere" }), last),
             (last, json!({ "type": "cgroup", "path": "/proc/self/ns/net" }), last),
             (last, json!({ "type": "cgroup", "path": "/etc/hostname" }), last),
-            ("/linux/namespaces", json!([{ "type": "pid" }]), "/linux/namespaces"),
             ("/linux/namespaces", json!("pid"), "/linux/namespaces"),
             (
                 "/linux/timeOffsets",
