@@ -44,8 +44,13 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// What create says first is among what check says, unless there is too much to say.
+///
+/// Of a key that comes twice create names the object, check the key.
 fn is_found(error: &Error, report: &Report) -> bool {
-    report.left_out() > 0 || report.parts().0.iter().any(|other| other.pointer() == error.pointer())
+    let at = error.pointer().unwrap_or_default();
+    let is_key = |other: &str| error.doing().contains("duplicate key") && other.starts_with(at);
+    let mut others = report.parts().0.iter().filter_map(Error::pointer);
+    report.left_out() > 0 || others.any(|other| other == at || is_key(other))
 }
 
 fn is_one_harmless_line(text: &str) -> bool {

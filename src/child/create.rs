@@ -87,7 +87,7 @@ fn become_container(
     // 6. Hooks of the container's namespaces, which still see the host's tree.
     hooks_before_pivot(plan, prepared, umask)?;
     // 7. The root.
-    rootfs::pivot(plan, &root, procfs.as_ref()).during(Phase::Pivot)?;
+    rootfs::pivot(plan, prepared, &root, procfs.as_ref()).during(Phase::Pivot)?;
     // 8. What is written or hidden below it.
     paths::write_sysctls(plan, procfs.as_ref())?;
     paths::make_read_only(plan, &root)?;

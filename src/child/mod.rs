@@ -16,6 +16,7 @@ mod home;
 mod identity;
 mod keyring;
 mod mounts;
+mod moved_root;
 mod namespaces;
 mod paths;
 mod procfs;

@@ -121,7 +121,8 @@ impl Masks {
     }
 }
 
-fn empty_directory() -> Result<OwnedFd, Failure> {
+/// An empty read-only file system.
+pub(super) fn empty_directory() -> Result<OwnedFd, Failure> {
     let parameters = [
         Parameter::String(c"nr_blocks".to_owned(), c"1".to_owned()),
         Parameter::String(c"nr_inodes".to_owned(), c"1".to_owned()),

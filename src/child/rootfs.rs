@@ -14,6 +14,7 @@ use crate::sys::mount::{
 };
 use crate::sys::path::{self, resolve};
 
+use super::moved_root::hide_whole_views;
 use super::procfs::Procfs;
 use super::root::Root;
 
@@ -84,7 +85,7 @@ fn isolate_nearest_mount(rootfs: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Makes the root of the container the root directory, and lets go of the host's tree.
-pub fn pivot(plan: &Plan, root: &Root, procfs: Option<&Procfs>) -> Result<(), Failure> {
+pub fn pivot(plan: &Plan, prepared: &Prepared, root: &Root, procfs: Option<&Procfs>) -> Result<(), Failure> {
     path::fchdir(root.fd.as_fd()).call(Call::Chdir)?;
     match plan.rootfs.pivot {
         Pivot::PivotRoot => {
@@ -97,6 +98,7 @@ pub fn pivot(plan: &Plan, root: &Root, procfs: Option<&Procfs>) -> Result<(), Fa
         }
         Pivot::Chroot => path::chroot_here().call(Call::Chroot)?,
         Pivot::MoveRoot => {
+            hide_whole_views(&prepared.rootfs_path, root)?;
             move_here_onto_root().call(Call::Mount)?;
             path::chroot_here().call(Call::Chroot)?;
         }

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::{id_maps, prepare};
+use super::{id_maps, net_devices, prepare};
 use crate::cgroup::{self, Layout};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::host::Host;
@@ -17,6 +17,7 @@ use crate::plan::mounts::Kind;
 use crate::plan::namespaces::{KINDS, User};
 use crate::plan::process::Program;
 use crate::report::{Report, Severity};
+use crate::resctrl::Resctrl;
 use crate::sys::{path, seccomp};
 
 /// Tells everything that this host and this caller cannot do.
@@ -36,6 +37,12 @@ pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -
     nodes(plan, report)?;
     cgroups(plan, layout, report)?;
     hooks(plan, report)?;
+    for device in &plan.net_devices {
+        report.keep(net_devices::find(device))?;
+    }
+    if let Some(asked) = &plan.intel_rdt {
+        report.keep(Resctrl::find().and_then(|resctrl| resctrl.check_support(asked)))?;
+    }
     sysctls(plan, report);
     seccomp_of_kernel(plan, report)?;
     report.keep(apparmor_profile(plan))?;

@@ -43,6 +43,11 @@ pub fn move_all(devices: &[NetDevice], namespace: &Rc<OwnedFd>, undo: &mut Undo<
     Ok(())
 }
 
+/// Whether a device is where it is looked for.
+pub(super) fn find(device: &NetDevice) -> Result<()> {
+    Network::own().and_then(|mut network| network.link(&device.name)).map(drop).map_err(|r| error(device, r))
+}
+
 fn move_one(
     before: &Before,
     device: &NetDevice,

@@ -176,7 +176,7 @@ impl Resctrl {
     }
 
     /// Errors: the processor or the kernel cannot control what is asked for.
-    fn check_support(&self, asked: &IntelRdt) -> Result<()> {
+    pub fn check_support(&self, asked: &IntelRdt) -> Result<()> {
         let has = |name: &str| self.root.child(format!("info/{name}")).is_ok();
         let missing = |member: &str, what: &str| {
             Err(Error::config(

@@ -33,10 +33,13 @@ mod exec_place;
 mod exec_process;
 mod exec_terminal;
 mod fds;
+mod filter_actions;
 mod guards;
 mod hints;
 mod hooks;
 mod hostile;
+mod id_mapped;
+mod joined;
 mod kernel;
 mod kill;
 mod list;
@@ -50,10 +53,13 @@ mod own_binary;
 mod pause;
 mod peers;
 mod process;
+mod promises;
 mod ps;
 mod readiness;
+mod resources;
 mod rootfs;
 mod run;
+mod scheduling;
 mod seccomp;
 mod seccomp_debian;
 mod seccomp_needed;
@@ -118,6 +124,12 @@ const SUITES: &[&[Case]] = &[
     endurance::CASES,
     own_binary::CASES,
     debian::CASES,
+    filter_actions::CASES,
+    id_mapped::CASES,
+    joined::CASES,
+    promises::CASES,
+    resources::CASES,
+    scheduling::CASES,
     broken::CASES,
 ];
 

@@ -1,0 +1,124 @@
+//! Namespaces of others, devices of the network for them, and what cannot be combined.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Bundle, Test};
+
+cases![
+    six_namespaces_of_another_container_are_joined_at_once,
+    joined_network_is_left_as_it_is,
+    own_network_of_the_host_gets_no_parameters,
+    mistakes_of_joined_namespaces_are_refused,
+    hook_moves_a_device_into_the_network_of_the_container,
+    private_root_without_pivot_root_is_refused,
+    queues_of_another_container_are_not_seen,
+];
+
+fn map() -> Value {
+    json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }])
+}
+
+fn mapped(t: &Test) -> Bundle<'_> {
+    t.bundle().namespace("user", None).set("/linux/uidMappings", map()).set("/linux/gidMappings", map())
+}
+
+/// config-linux.md#namespaces.
+fn six_namespaces_of_another_container_are_joined_at_once(t: &Test) {
+    t.skip_older("runc", (1, 2), "has no time namespaces");
+    t.skip_older("crun", (1, 9), "has no time namespaces");
+    let first = mapped(t).namespace("time", None).args(["sleep", "4321"]).run_detached();
+    let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
+    let kinds = [
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+        ("pid", "pid"),
+        ("user", "user"),
+        ("time", "time"),
+    ];
+    let bundle = kinds.iter().fold(t.bundle(), |b, (kind, file)| b.namespace(kind, Some(&path(file))));
+    let second = bundle.sh("ps; sleep 100").run_detached();
+    second.wait_for_stdout("4321");
+    for (_, file) in kinds {
+        assert_eq!(second.namespace(file), first.namespace(file), "{file}");
+    }
+    assert_ne!(second.namespace("mnt"), first.namespace("mnt"));
+    second.delete_force();
+    assert_eq!(first.status(), "running");
+}
+
+/// Only a new network gets its loopback device up.
+fn joined_network_is_left_as_it_is(t: &Test) {
+    let all = json!(["CAP_NET_ADMIN"]);
+    let first = t
+        .bundle()
+        .set("/process/capabilities", json!({ "bounding": all, "effective": all, "permitted": all }))
+        .sh("ip link set lo down; echo down; sleep 100")
+        .run_detached();
+    first.wait_for_stdout("down");
+    let path = format!("/proc/{}/ns/net", first.pid());
+    let out = t.bundle().namespace("network", Some(&path)).args(["ip", "link", "show", "lo"]).run().ok();
+    assert!(!out.stdout.contains("UP"), "{}", out.stdout);
+}
+
+/// config-linux.md#sysctl: a namespace that is listed by the path of the own one is the host's.
+fn own_network_of_the_host_gets_no_parameters(t: &Test) {
+    t.only_teu(crate::harness::HOSTILE);
+    let file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let before = std::fs::read_to_string(file).unwrap();
+    let bundle = t.bundle().namespace("network", Some("/proc/self/ns/net")).without_mounts("/sys");
+    let bundle = bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_unprivileged_port_start": "7" }));
+    bundle.try_create().fails(&["/linux/namespaces/4/path", "the caller's own namespace"]);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), before);
+}
+
+/// config-linux.md#user-namespace-mappings, #offset-for-time-namespace.
+fn mistakes_of_joined_namespaces_are_refused(t: &Test) {
+    t.only_teu("pointers are teu's");
+    let first = mapped(t).namespace("time", None).args(["sleep", "100"]).run_detached();
+    let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
+    let offsets = json!({ "monotonic": { "secs": 1, "nanosecs": 0 } });
+    let bundle = t.bundle().namespace("time", Some(&path("time"))).set("/linux/timeOffsets", offsets);
+    bundle.try_create().fails(&["/linux/timeOffsets"]);
+    let bundle = mapped(t).namespace("user", Some(&path("user")));
+    bundle.try_create().fails(&["/linux/uidMappings"]);
+    let twice = json!([
+        { "containerID": 0, "hostID": 100_000, "size": 10 },
+        { "containerID": 10, "hostID": 100_005, "size": 10 },
+    ]);
+    mapped(t).set("/linux/uidMappings", twice).try_create().fails(&["/linux/uidMappings/1"]);
+    mapped(t)
+        .set("/process/user/additionalGids", json!([70_000]))
+        .try_create()
+        .fails(&["/process/user/additionalGids/0", "not mapped"]);
+}
+
+/// config.md#prestart: what network plugins do.
+fn hook_moves_a_device_into_the_network_of_the_container(t: &Test) {
+    for kind in ["prestart", "createRuntime"] {
+        if t.is_older("crun", 1, 9) && kind == "createRuntime" {
+            continue;
+        }
+        let script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); PATH=/usr/sbin:/sbin:/usr/bin:/bin \
+                      nsenter -t $pid -n ip link add dummy7 type dummy";
+        let out = t.bundle().hook(kind, script).args(["ls", "/sys/class/net"]).run();
+        if out.stderr.contains("Unknown device type") || out.stderr.contains("not supported") {
+            t.skip("this kernel has no dummy devices");
+        }
+        assert!(out.ok().stdout.split_whitespace().any(|name| name == "dummy7"), "{kind}");
+    }
+}
+
+/// config-linux.md#rootfs-mount-propagation.
+fn private_root_without_pivot_root_is_refused(t: &Test) {
+    t.only_teu("the words are teu's");
+    let bundle = t.bundle().set("/linux/rootfsPropagation", "private");
+    bundle.call("run", &["--no-pivot"]).run().fails(&["/linux/rootfsPropagation"]);
+}
+
+/// mq_overview(7).
+fn queues_of_another_container_are_not_seen(t: &Test) {
+    let first = t.bundle().sh("touch /dev/mqueue/mine && ls /dev/mqueue; sleep 100").run_detached();
+    first.wait_for_stdout("mine");
+    assert_eq!(t.bundle().args(["ls", "/dev/mqueue"]).run().ok().stdout, "");
+}
