@@ -52,6 +52,7 @@ mod peers;
 mod process;
 mod ps;
 mod readiness;
+mod resources;
 mod rootfs;
 mod run;
 mod seccomp;
@@ -106,6 +107,7 @@ const SUITES: &[&[Case]] = &[
     systemd::CASES,
     systemd_trouble::CASES,
     memory::CASES,
+    resources::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,
