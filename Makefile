@@ -53,6 +53,8 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	$(MAKE) build
 	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
 	$(MAKE) systemd
+	@if [[ $$(uname -m) != x86_64 ]]; then echo "left out: the virtual machine of make test-vm exists for x86_64 only"; \
+		else $(MAKE) test-vm MODES="units limits"; fi
 
 .PHONY: integration
 integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2
@@ -71,9 +73,14 @@ oci-validation: ## the official validation suite; RUNTIME and VIEW as above; ano
 		cargo test --test oci-validation --locked -- --include-ignored --nocapture
 
 .PHONY: test-vm
-test-vm: build ## the tests in a virtual machine, where cgroup2 has every controller; MODES="units root systemd"
+test-vm: build ## the tests in a virtual machine, with systemd and every controller of cgroup2; MODES="units systemd"
 	@tests/env/apt.sh $(TEST_PACKAGES)
 	tests/env/test-vm.sh $(TEU) $(MODES)
+
+.PHONY: soak
+soak: build ## 500 containers one after the other and fifty at once, in every view, and under systemd in the machine
+	for view in $(VIEWS); do TEU_TEST_CYCLES=500 TEU_VIEW=$$view cargo test --test integration --locked -- crash::; done
+	tests/env/test-vm.sh $(TEU) soak soak_systemd
 
 .PHONY: test-engines
 test-engines: build ## teu, and runc beside it, under the engines of Debian 12 and sid; QUICK=1 ENGINES="docker podman"

@@ -55,6 +55,7 @@ ln -s ../as-user "$work/payload/bin/as-user"
 for file in "${put[@]}"; do
     if [[ -d $file ]]; then cp -a "$file"/. "$work/payload/bin/"; else cp "$file" "$work/payload/bin/"; fi
 done
+chmod -R a+rX "$work/payload"
 printf '%q ' "$@" >"$work/payload/command"
 tar -C "$work/payload" --owner=0 --group=0 -cf "$work/payload.tar" .
 rm -rf "$work/payload"

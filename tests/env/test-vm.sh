@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests in the virtual machine of tests/env/guest.sh, where cgroup2 has every controller. The programs are
 # built here; the machine has only them.
-# usage: tests/env/test-vm.sh TEU [MODE...]      the modes are those of tests/env/guest/suite, all of them unless said
+# usage: tests/env/test-vm.sh TEU [MODE...]      the modes are those of tests/env/guest/suite: units, root, runc and
+#                                                systemd unless said
 set -euo pipefail
 here=$(dirname "$0")
 teu=$1
 shift
-(($#)) || set -- units root systemd
+(($#)) || set -- units root runc systemd
 
 bin=$(mktemp -d)
 trap 'rm -rf --one-file-system "$bin"' EXIT
@@ -15,7 +16,7 @@ built=$(cargo test --package teu --lib --test integration --no-run --locked 2>&1
 program() { sed -n "s|.*Executable .*$1.* (\(.*\))\$|\1|p" <<<"$built"; }
 cp "$(program src/lib.rs)" "$bin/units"
 cp "$(program tests/integration/main.rs)" "$bin/integration"
-cp "$here"/guest/{suite,apparmor-profile} "$bin/"
+cp "$here"/guest/{suite,apparmor-profile} "$here/systemd/soak" "$bin/"
 cp "$here/systemd/checks" "$bin/systemd-checks"
 
 export TEU=$teu

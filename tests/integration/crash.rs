@@ -146,7 +146,7 @@ fn id_can_be_used_again_after_a_crash(t: &Test) {
 
 /// kubelet starts dozens at a time.
 fn containers_made_at_the_same_time_do_not_disturb_each_other(t: &Test) {
-    let bundles: Vec<_> = (0..24).map(|n| t.bundle().sh(&format!("echo {n} >/proof; sleep 1000"))).collect();
+    let bundles: Vec<_> = (0..50).map(|n| t.bundle().sh(&format!("echo {n} >/proof; sleep 1000"))).collect();
     let calls: Vec<_> = bundles.iter().map(|bundle| bundle.call("run", &["--detach"]).spawn()).collect();
     for call in calls {
         call.wait().ok();
@@ -195,10 +195,55 @@ fn deletes_at_the_same_time_do_no_harm(t: &Test) {
     }
 }
 
-/// A day of a small host.
+/// How many containers come and go one after the other; `TEU_TEST_CYCLES`, 60 unless that is set.
+fn cycles() -> u64 {
+    std::env::var("TEU_TEST_CYCLES")
+        .ok()
+        .map_or(60, |text| text.parse().expect("TEU_TEST_CYCLES is a number"))
+}
+
+/// Cgroups that are removed and that the kernel still keeps, below one of version 2.
+fn dying(parent: &str) -> Option<u64> {
+    let hierarchy = cgroup::hierarchies().into_iter().find(|hierarchy| hierarchy.v2)?;
+    let text = std::fs::read_to_string(hierarchy.point.join(parent).join("cgroup.stat")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("nr_dying_descendants ")?.parse().ok())
+}
+
+/// All cgroups of the machine with a controller, those too that are removed and kept. Source: cgroups(7).
+fn known_to_the_kernel(controller: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/cgroups").ok()?;
+    let line = text.lines().find(|line| line.split('\t').next() == Some(controller))?;
+    line.split('\t').nth(2)?.parse().ok()
+}
+
+/// A day of a host. What the kernel keeps of a cgroup, it lets go a little later.
 fn many_containers_leave_nothing(t: &Test) {
-    for _ in 0..50 {
-        t.bundle().run().ok();
+    let bundle = t.bundle();
+    let parent = format!("{}-day", t.token());
+    let path = format!("/{parent}/{}", bundle.id());
+    let bundle = bundle.set("/linux/cgroupsPath", path);
+    bundle.run().ok();
+    let before = (dying(&parent), known_to_the_kernel("memory"));
+    for cycle in 0..cycles() {
+        if cycle % 2 == 0 {
+            bundle.run().ok();
+        } else {
+            bundle.try_create().ok();
+            t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        }
     }
     assert_eq!(std::fs::read_dir(t.root()).unwrap().count(), 0);
+    assert_eq!(cgroup::find(bundle.id()), [] as [std::path::PathBuf; 0]);
+    t.until("the kernel to let the cgroups go", || match (dying(&parent), before.0) {
+        (Some(after), Some(before)) => after <= before + 5,
+        _ => true,
+    });
+    // Others on the machine have cgroups too.
+    t.until("the kernel to forget the cgroups", || match (known_to_the_kernel("memory"), before.1) {
+        (Some(after), Some(before)) => after < before + cycles() / 2 + 5,
+        _ => true,
+    });
+    for dir in cgroup::find(&parent).iter().rev() {
+        std::fs::remove_dir(dir).unwrap();
+    }
 }

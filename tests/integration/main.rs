@@ -56,6 +56,7 @@ mod process;
 mod promises;
 mod ps;
 mod readiness;
+mod resource_table;
 mod resources;
 mod rootfs;
 mod run;
@@ -118,6 +119,7 @@ const SUITES: &[&[Case]] = &[
     systemd::CASES,
     systemd_trouble::CASES,
     memory::CASES,
+    resource_table::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

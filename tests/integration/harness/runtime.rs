@@ -54,7 +54,8 @@ impl Runtime {
     }
 }
 
-fn find(name: &str) -> Result<PathBuf, String> {
+/// The path of a program that is named or given by its path.
+pub fn find(name: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
         return std::path::absolute(name).map_err(|error| format!("{name}: {error}"));
     }

@@ -1,0 +1,124 @@
+//! The table of resources, as other runtimes write it: files and values are the same, but for the listed differences.
+//!
+//! Against the kernel alone the table is a unit test of the cgroups, which reads back every file for teu.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::{Test, cgroup};
+
+cases![others_write_the_same];
+
+const TABLE: &str = include_str!("../../src/plan/cgroup/testdata/resources.table");
+
+/// What runc does otherwise: the case, and how.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("pids limit of zero leaves the init process", "sets no limit"),
+    ("weight of a device", "is silent where the kernel has no such weights"),
+    ("huge pages", "does not find the controller beside version 1"),
+    ("real time", "what one takes of the budget of the machine, the next one lacks"),
+    ("real-time runtime alone", "what one takes of the budget of the machine, the next one lacks"),
+];
+
+struct Case {
+    name: &'static str,
+    resources: Value,
+    /// Every file that the table names for it, and whether it is one of version 2.
+    files: Vec<(bool, &'static str)>,
+    /// teu refuses it in one version or the other. Some of these would be harmful when they are followed.
+    is_refused: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for line in TABLE.lines() {
+        let Some((word, rest)) = line.split_once(' ') else { continue };
+        match (word, cases.last_mut()) {
+            ("case", _) => {
+                cases.push(Case { name: rest, resources: Value::Null, files: Vec::new(), is_refused: false })
+            }
+            ("in", Some(case)) => case.resources = serde_json::from_str(rest).expect("the table has JSON"),
+            ("v1" | "v2", Some(case)) => {
+                case.is_refused |= rest.starts_with('!');
+                let names =
+                    rest.split([' ', '[', ']']).filter(|word| word.contains('.') && !word.contains('='));
+                case.files.extend(names.map(|name| (word == "v2", name)));
+            }
+            _ => {}
+        }
+    }
+    cases
+}
+
+/// What the files of a case hold after the container was made and updated by a runtime, or why it was not made.
+fn outcome(t: &Test, case: &Case, by_teu: bool) -> Result<BTreeMap<PathBuf, String>, String> {
+    let mut resources = case.resources.clone();
+    // Without rules crun does not limit devices, and runc refuses some of the cases for that.
+    let bundle = t.bundle();
+    resources["devices"] = bundle.config()["linux"]["resources"]["devices"].clone();
+    let bundle = bundle.set("/linux/resources", resources).args(["true"]);
+    let with = |cmd: crate::harness::Cmd<'_>| if by_teu { cmd.program(&teu()).run() } else { cmd.run() };
+    let created = with(bundle.call("create", &[]));
+    if created.code != Some(0) {
+        return Err(created.stderr);
+    }
+    let mut contents = BTreeMap::new();
+    for file in &case.files {
+        let Some(hierarchy) = Case::place(file) else { continue };
+        let file = file.1;
+        if let Ok(text) = fs::read_to_string(hierarchy.point.join(bundle.id()).join(file)) {
+            contents.insert(hierarchy.point.join(file), text);
+        }
+    }
+    // runc gives up early when the machine is busy.
+    t.until("the end of the container", || with(t.cmd(["delete", "--force", bundle.id()])).code == Some(0));
+    Ok(contents)
+}
+
+impl Case {
+    /// The hierarchy of a file, if it is mounted in the version that the file is of.
+    fn place(&(v2, file): &(bool, &str)) -> Option<cgroup::Hierarchy> {
+        let controller = file.split('.').next().unwrap_or_default();
+        cgroup::hierarchy(controller).filter(|hierarchy| hierarchy.v2 == v2)
+    }
+
+    /// Whether runc may be asked: nothing in it is refused by teu, and the machine has a controller for it.
+    fn is_possible(&self) -> bool {
+        !self.is_refused
+            && (self.files.is_empty() || self.files.iter().any(|file| Case::place(file).is_some()))
+    }
+}
+
+/// The teu that was built with these tests, or the one in PATH where that is not.
+fn teu() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_teu"));
+    if built.exists() { built } else { crate::harness::runtime::find("teu").expect("teu is somewhere") }
+}
+
+/// config-linux.md#control-groups.
+fn others_write_the_same(t: &Test) {
+    if t.is("teu") {
+        t.skip("teu is what runc is compared with: RUNTIME=runc");
+    }
+    t.skip_for("crun", "does not run beside version 1, and has words of its own for much of the rest");
+    let (mut same, mut other) = (0, Vec::new());
+    for case in cases().iter().filter(|case| case.is_possible()) {
+        let (by_teu, by_other) = (outcome(t, case, true), outcome(t, case, false));
+        let is_same = match (&by_teu, &by_other) {
+            (Ok(by_teu), Ok(by_other)) => by_teu == by_other,
+            // What this machine does not have.
+            (by_teu, by_other) => by_teu.is_err() && by_other.is_err(),
+        };
+        if is_same {
+            same += 1;
+        } else if !DIFFERENCES.iter().any(|(name, _)| case.name == *name) {
+            other.push(format!("{}: teu {by_teu:?}, {} {by_other:?}", case.name, t.runtime().name));
+        }
+    }
+    assert!(other.is_empty(), "{same} cases are the same, these are not:\n{}", other.join("\n"));
+    assert!(same > 10, "only {same} cases are the same");
+    println!("{same} cases are the same");
+}
