@@ -193,6 +193,7 @@ fn steps<'a>(
         reset_affinity(init.pid)?;
         // 5. Id maps, and the mounts that need them.
         id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
+        id_maps::compare(init.pid, plan.namespaces.expected.as_ref())?;
         map_mounts(plan, prepared, init.pid)?;
         // 6. What only the host may set.
         set_oom_score(&plan.limits, init.pid)?;

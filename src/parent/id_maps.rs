@@ -23,6 +23,37 @@ pub fn write(pid: i32, user: &User, rootless: bool) -> Result<()> {
     write_file(pid, "gid_map", &gids.text(), "/linux/gidMappings")
 }
 
+/// Compares the maps of a process, which has joined its user namespace, with those that it must have.
+pub fn compare(pid: i32, expected: Option<&(IdMap, IdMap)>) -> Result<()> {
+    let Some((uids, gids)) = expected else { return Ok(()) };
+    for (map, file, at) in [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
+    {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))
+            .map_err(|e| Error::io(format!("read {file} of the user namespace"), "read(2)", &e).at(at))?;
+        if !map.0.is_empty() && !is_same_map(&text, map) {
+            let found = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            let found = found.collect::<Vec<_>>().join(", ");
+            return Err(Error::config(
+                at,
+                format!("the user namespace that is joined has another map: {found}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the text of a uid_map has the ranges of a map, in any order.
+fn is_same_map(text: &str, map: &IdMap) -> bool {
+    let numbers =
+        |line: &str| line.split_whitespace().map(str::parse).collect::<std::result::Result<Vec<u32>, _>>();
+    let mut found: Vec<_> = text.lines().map(numbers).collect();
+    let mut wanted: Vec<_> = map.0.iter().map(|r| Ok(vec![r.inside, r.outside, r.count])).collect();
+    let key = |line: &std::result::Result<Vec<u32>, _>| line.clone().ok();
+    found.sort_by_key(key);
+    wanted.sort_by_key(key);
+    found == wanted
+}
+
 /// One write(2) to a file of /proc/PID.
 pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
     let failed = |call: &'static str, e: &std::io::Error| Error::io(format!("write {name}"), call, e).at(at);
@@ -66,4 +97,20 @@ pub fn open_namespace(pid: i32, file: &str) -> Result<OwnedFd> {
     let failed = |e| Error::kernel(format!("open the {file} namespace of the container"), "openat2(2)", e);
     let path = CString::new(format!("/proc/{pid}/ns/{file}")).map_err(|_| failed(Errno::EINVAL))?;
     path::openat2(path::cwd_fd(), &path, libc::O_RDONLY, 0, 0).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::namespaces::IdRange;
+
+    #[test]
+    fn maps_are_compared_range_by_range() {
+        let range = |inside, outside, count| IdRange { inside, outside, count };
+        let map = IdMap(vec![range(1, 100_000, 65535), range(0, 1000, 1)]);
+        assert!(is_same_map("         0       1000          1\n         1     100000      65535\n", &map));
+        assert!(!is_same_map("0 1000 1\n", &map));
+        assert!(!is_same_map("0 1000 1\n1 100000 65534\n", &map));
+        assert!(!is_same_map("0 1000 1\n1 100000 65535\nx y z\n", &map));
+    }
 }

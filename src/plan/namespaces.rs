@@ -101,6 +101,8 @@ pub struct Namespaces {
     pub joined: Vec<Join>,
     /// The user namespace.
     pub user: User,
+    /// uid_map and gid_map that a joined user namespace must have; an empty one may be anything.
+    pub expected: Option<(IdMap, IdMap)>,
     /// `monotonic` and `boottime` offsets as /proc/PID/timens_offsets takes them.
     pub time_offsets: Option<String>,
     /// A process in between is needed.
@@ -157,6 +159,7 @@ pub fn plan(linux: Option<&Linux>, host: &Host, report: &mut Report) -> Result<N
         cloned: 0,
         unshared: 0,
         joined: Vec::new(),
+        expected: None,
         user: User::Inherited,
         time_offsets: None,
         stage: false,
@@ -242,8 +245,11 @@ fn user(linux: &Linux, planned: &mut Namespaces, host: &Host, report: &mut Repor
     }
     if planned.join_of(flag::USER).is_some() {
         if given {
-            let problem = "id mappings cannot be given for a user namespace that is joined";
-            report.refuse(Error::config(pointer, problem))?;
+            report.warn(
+                pointer,
+                "a user namespace that is joined has its maps; these are only compared with them",
+            );
+            planned.expected = Some((uids, gids));
         }
         planned.user = User::Joined;
         return Ok(());

@@ -16,6 +16,7 @@ cases![
     user_namespace_maps_the_ids,
     user_namespace_owns_the_others,
     user_namespace_has_usable_devices,
+    joined_user_namespace_is_compared_with_the_mappings,
     file_of_another_kind_of_namespace_is_refused,
     missing_namespace_file_is_refused,
     network_of_the_host_is_seen_without_a_network_namespace,
@@ -155,6 +156,23 @@ fn user_namespace_has_usable_devices(t: &Test) {
         .run()
         .ok();
     assert_eq!(out.stdout, "1:3\n1:5\n1:7\n1:8\n1:9\n5:0\n3\n");
+}
+
+/// runc: engines that share a user namespace in a pod give both the path and the mappings.
+fn joined_user_namespace_is_compared_with_the_mappings(t: &Test) {
+    t.skip_older("runc", (1, 2), "refuses every mapping");
+    let pod = mapped(t).idle();
+    let path = format!("/proc/{}/ns/user", pod.pid());
+    let report = mapped(t).namespace("user", Some(&path)).probe().run().ok().json();
+    assert_eq!(report["namespaces"]["user"], pod.namespace("user"));
+    let other = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
+    for member in ["uidMappings", "gidMappings"] {
+        let bundle = mapped(t).namespace("user", Some(&path)).set(&format!("/linux/{member}"), other.clone());
+        let out = bundle.try_create().fails(&[]);
+        if t.is("teu") {
+            out.fails(&["has another map: 0 100000 65536", &format!("/linux/{member}")]);
+        }
+    }
 }
 
 /// config-linux.md#namespaces: the file must be of that kind.
