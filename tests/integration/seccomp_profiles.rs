@@ -420,6 +420,7 @@ fn why_watches_a_running_container_and_lets_it_go(t: &Test) {
     let pid = container.pid();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
+        t.until("the tracer", || !tracers(pid).is_empty());
         let rounds = container.stdout().lines().count();
         t.until("more rounds", || container.stdout().lines().count() > rounds + 5);
         let own = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -429,7 +430,7 @@ fn why_watches_a_running_container_and_lets_it_go(t: &Test) {
         let out = watching.wait().ok();
         assert_eq!(out.stderr.matches("\nsync (").count(), 1, "{}", out.report());
         assert!(out.stderr.contains("calls of 1 kind refused"), "{}", out.report());
-        assert_eq!(tracers(t, pid), [0; 0], "{}", out.report());
+        assert_eq!(tracers(pid), [0; 0], "{}", out.report());
         let rounds = container.stdout().lines().count();
         t.until("more rounds", || container.stdout().lines().count() > rounds + 5);
     }
@@ -438,7 +439,7 @@ fn why_watches_a_running_container_and_lets_it_go(t: &Test) {
 }
 
 /// The tracers of the threads of a process.
-fn tracers(_: &Test, pid: i32) -> Vec<i32> {
+fn tracers(pid: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let tracer = |entry: fs::DirEntry| -> Option<i32> {
         let status = fs::read_to_string(entry.path().join("status")).ok()?;
@@ -453,7 +454,7 @@ fn why_can_be_killed(t: &Test) {
     let container = bundle.run_detached();
     container.wait_for_stdout("round 1\n");
     let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
-    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
+    t.until("the tracer", || !tracers(container.pid()).is_empty());
     watching.signal(Signal::SIGKILL);
     watching.wait();
     let rounds = container.stdout().lines().count();
@@ -469,9 +470,15 @@ fn why_sees_processes_that_exec_adds(t: &Test) {
     let container = bundle.run_detached();
     container.wait_for_stdout("ready");
     let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
-    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
-    let out = container.exec_sh(&[], "sleep 1; mkdir /tmp/x; exit 5");
-    out.exits(5);
+    t.until("the tracer", || !tracers(container.pid()).is_empty());
+    let pid_file = t.dir().join("pid");
+    let script = "until [ -e /tmp/go ]; do sleep 0.01; done; mkdir /tmp/x; exit 5";
+    let added =
+        container.exec_cmd(&["--pid-file", &pid_file.to_string_lossy()], &["sh", "-c", script]).spawn();
+    let pid = || fs::read_to_string(&pid_file).ok()?.parse().ok();
+    t.until("the tracer of the added process", || pid().is_some_and(|pid| !tracers(pid).is_empty()));
+    container.exec_sh(&[], "touch /tmp/go").ok();
+    added.wait().exits(5);
     watching.signal(Signal::SIGINT);
     let out = watching.wait().ok();
     assert!(out.stderr.contains("called by   mkdir, process"), "{}", out.report());
@@ -485,7 +492,7 @@ fn why_ends_with_the_container(t: &Test) {
         t.bundle().sh("until [ -e /tmp/end ]; do sleep 0.01; done").set("/linux/seccomp", refusing(&MKDIR));
     let container = bundle.create();
     let watching = t.cmd(["seccomp", "why", &container.id]).spawn();
-    t.until("the tracer", || !tracers(t, container.pid()).is_empty());
+    t.until("the tracer", || !tracers(container.pid()).is_empty());
     // The gate of a created container works while it is watched.
     container.start();
     container.exec_sh(&[], "touch /tmp/end").ok();
