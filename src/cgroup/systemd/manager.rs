@@ -204,6 +204,15 @@ impl Manager {
         answer.map(drop).map_err(|refusal| told(doing, &refusal).at(pointer(properties, &refusal)))
     }
 
+    /// Puts a process into a unit that is delegated, at a path below its cgroup that starts with a slash.
+    pub fn attach(&mut self, unit: &str, below: &str, pid: u32) -> Result<()> {
+        let pids = Value::Array("u".to_owned(), vec![Value::Uint32(pid)]);
+        let arguments = vec![Value::string(unit), Value::string(below), pids];
+        let answer = self.call("AttachProcessesToUnit", arguments)?;
+        let doing = format!("systemd refuses to put the process into the unit {unit}");
+        answer.map(drop).map_err(|refusal| told(doing, &refusal))
+    }
+
     /// Stops a unit and forgets that it has failed. One that is not there is fine.
     pub fn stop(&mut self, unit: &str, patience: Duration) -> Result<()> {
         let answer = self.call("StopUnit", vec![Value::string(unit), Value::string("replace")])?;
