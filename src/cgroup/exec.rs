@@ -49,6 +49,13 @@ impl Cgroup {
         Ok(Cgroup { members })
     }
 
+    /// Where the cgroup2 directory lies below that of `own`, as a path that starts with a slash.
+    pub fn below(&self, own: &Cgroup) -> String {
+        let path = |cgroup: &Cgroup| cgroup.v2().map(|dir| dir.path().to_owned()).unwrap_or_default();
+        let (path, own) = (path(self), path(own));
+        format!("/{}", path.strip_prefix(own).unwrap_or(Path::new("")).display())
+    }
+
     /// Whether every cgroup of the container is still there. One is not after init has moved itself and removed it.
     pub fn is_complete(&self) -> bool {
         self.members.iter().all(|member| member.dir.as_ref().is_some_and(|dir| dir.has("cgroup.procs")))

@@ -70,6 +70,23 @@ fn names_of(unit: &Unit, pid: i32) -> Result<Vec<String>> {
     Err(Error::new(Kind::Systemd, doing).at(POINTER).detail(format!("it is in /{}", names.join("/"))))
 }
 
+/// Lets systemd put one more process into a unit, at the path `below` in it.
+///
+/// For callers who may not move a process between cgroups themselves.
+pub fn attach(unit: &str, of_user: bool, below: &str, pid: i32) -> Result<()> {
+    let mut manager = Manager::connect(of_user)?;
+    manager.attach(unit, below, u32::try_from(pid).unwrap_or_default())?;
+    let layout = Layout::of_process(pid)?;
+    let is_inside = layout
+        .hierarchies()
+        .iter()
+        .any(|hierarchy| hierarchy.own.as_ref().is_some_and(|names| names.iter().any(|name| name == unit)));
+    if is_inside {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Systemd, format!("systemd did not put the process into the unit {unit}")))
+}
+
 /// Takes a unit away that could not be completed. Its processes are dead.
 ///
 /// A manager that cannot be talked to any more ends a scope without processes by itself.

@@ -13,7 +13,7 @@ use super::create::{reset_affinity, send_pidfd, set_limits, set_oom_score, sibli
 use super::foreground::Relay;
 use super::prepare::{Filter, Passed};
 use super::{console, failure, seccomp_agent};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, systemd};
 use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
@@ -200,12 +200,25 @@ fn clone_into(
             side => Ok(side),
         });
     }
+    let mut brought = Ok(());
+    let unit = options.container.record.own.unit.as_ref();
+    if let (Err(Errno::EACCES), Some(unit)) = (&side, unit) {
+        // Between two cgroups a process is moved by who may write to one above both; systemd may.
+        side = clone_child(0, None, Parentage::Mine);
+        if let Ok(Side::Parent(stage)) = &side {
+            brought = systemd::attach(&unit.name, unit.of_user, &cgroup.below(own), stage.pid);
+            if brought.is_err() {
+                let _ = stage.kill(libc::SIGKILL).and_then(|()| stage.wait());
+            }
+        }
+    }
     if let Ok(Side::Child) = side {
         child::exec(task);
     }
     if let Some(mask) = &before {
         let _ = process::set_affinity(0, mask);
     }
+    brought?;
     let cgroup_failed =
         |errno| Error::kernel("adding the process to the cgroups of the container", "clone3(2)", errno);
     match side {
