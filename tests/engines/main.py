@@ -81,15 +81,17 @@ def make(checks, engine, table):
 
 
 def hide_others(runtime):
-    """Takes the other runtimes away, so that an engine which forgets what it was told fails."""
+    """Puts something that fails in the place of the other runtimes, for engines that forget what they were told."""
     hidden = Path("/usr/lib/hidden")
     hidden.mkdir(exist_ok=True)
     for name in ("runc", "crun"):
         for path in (Path("/usr/bin"), Path("/usr/sbin")):
             here, there = path / name, hidden / (path.name + "-" + name)
-            if name != runtime and here.is_file() and not path.is_symlink():
+            if name != runtime and here.is_file() and not path.is_symlink() and not os.path.lexists(there):
                 here.rename(there)
-            elif name == runtime and there.exists():
+                here.write_text(f"#!/bin/sh\necho '{name} was called, and not {runtime}' >&2\nexit 99\n")
+                here.chmod(0o755)
+            elif name == runtime and os.path.lexists(there):
                 there.rename(here)
 
 
