@@ -57,6 +57,12 @@ def once(arguments):
 # A container that waits.
 WAITING = "$RUN -d $BOX c1 sleep 1000\n"
 
+# With some options ctr replaces the runtime's own, among them --runc-binary; containerd looks for runc in PATH then.
+AS_RUNC = """
+[ $RUNTIME = runc ] || ln -s "$(command -v $RUNTIME)" /usr/local/bin/runc
+trap '[ $RUNTIME = runc ] || rm /usr/local/bin/runc' EXIT
+"""
+
 CHECKS = [
     Check("the configuration names teu", "containerd --config /contrib/containerd/config-v2.toml config dump | grep BinaryName.*teu", matches="BinaryName = ./usr/local/bin/teu."),
     Check("output and exit status", once("$BOX c1 sh -c 'echo out; exit 7'"), "out", status=7),
@@ -125,9 +131,20 @@ CHECKS = [
     Check("read-only root and a bind mount", "mkdir -p /tmp/dir; echo x > /tmp/dir/file; " + once("--read-only --mount type=bind,src=/tmp/dir,dst=/mnt,options=rbind:ro $BOX c1 sh -c 'cat /mnt/file; touch /x 2>/dev/null || touch /mnt/x 2>/dev/null || echo no'"), "x\nno"),
     Check("network of the host", once("--net-host $BOX c1 ls /sys/class/net"), matches="^lo$"),
     Check("namespace of another process", WAITING + "pid=$(ctr tasks ls | sed -n 's/^c1 *\\([0-9]*\\) .*/\\1/p')\n" + once("--with-ns network:/proc/$pid/ns/net $BOX c2 readlink /proc/self/ns/net") + " | grep -cF $(readlink /proc/$pid/ns/net)", "1"),
-    Check("user namespace", once("--uidmap 0:100000:65536 --gidmap 0:100000:65536 $BOX c1 sh -c 'cat /proc/self/uid_map; stat -c %u /bin'") + " | tr -s ' '", matches="0 100000 65536\n0"),
+    Check(
+        "user namespace (ctr forgets --runc-binary)",
+        AS_RUNC
+        + """
+        $RUN --rm --uidmap 0:100000:65536 --gidmap 0:100000:65536 $BOX c1 sh -c 'cat /proc/self/uid_map; stat -c %u /bin' | tr -s ' '
+        """,
+        matches="0 100000 65536\n0",
+    ),
     Check("seccomp", once("--seccomp $BOX c1 grep Seccomp: /proc/self/status"), matches="2$"),
-    Check("no pivot_root", once("--no-pivot $BOX c1 cat /etc/group"), "root:x:0:"),
+    Check(
+        "no pivot_root (ctr forgets --runc-binary)",
+        AS_RUNC + once("--no-pivot $BOX c1 cat /etc/group"),
+        "root:x:0:",
+    ),
     Check(
         "shim killed: everything can be removed",
         WAITING

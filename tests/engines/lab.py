@@ -105,7 +105,13 @@ class Daemon:
     def restart(self):
         if self.process.poll() is None:
             self.stop()
-        self.start()
+        # As a supervisor would: what was killed may take some seconds to be gone.
+        for _ in range(3):
+            try:
+                return self.start()
+            except RuntimeError as error:
+                failed = error
+        raise failed
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)

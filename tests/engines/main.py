@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 import containerd
 import docker
@@ -31,29 +32,17 @@ ENGINES = {
 
 
 def table_of(name, options):
+    """Makes the checks of one engine with each runtime."""
     engine_class, checks = ENGINES[name]
     table = Table(engine_class.name)
+    chosen = [check for check in checks if wanted(check, options)]
     for runtime in options.runtimes:
-        engine = engine_class(runtime)
-        engine.start()
-        known = engine.settled([], 1)
-        try:
-            for check in checks:
-                if check.needs and wanted(check, options) and shell(check.needs, engine.environment)[0]:
-                    note(table, check.title, runtime, Outcome(None, 0, f"this fails: {check.needs}"))
-                elif wanted(check, options):
-                    outcome = outcome_of(check, engine)
-                    engine.clean()
-                    left = engine.settled(known)
-                    if left and outcome.passed:
-                        outcome = Outcome(False, outcome.seconds, "left behind:\n" + "\n".join(left))
-                    known += left
-                    note(table, check.title, runtime, outcome)
-        finally:
-            engine.stop()
-        start = time.monotonic()
-        left = list(daemons())
-        note(table, "no process is left", runtime, Outcome(not left, time.monotonic() - start, "\n".join(left)))
+        if options.quick and table.rows:
+            # What others do matters only where the first one fails.
+            chosen = [check for check in chosen if table.rows[check.title][options.runtimes[0]].passed is False]
+        if chosen:
+            make(chosen, engine_class(runtime), table)
+    table.print(options.runtimes)
     return table
 
 
@@ -65,6 +54,47 @@ def wanted(check, options):
     )
 
 
+def make(checks, engine, table):
+    """Starts the engine, makes the checks, and looks after each, and at the end, for what is left behind."""
+    hide_others(engine.runtime)
+    engine.start()
+    known = engine.settled([], 1)
+    try:
+        for check in checks:
+            if check.needs and shell(check.needs, engine.environment)[0]:
+                note(table, check.title, engine.runtime, Outcome(None, 0, f"this fails: {check.needs}"))
+                continue
+            outcome = outcome_of(check, engine)
+            try:
+                engine.clean()
+                left = engine.settled(known)
+            except RuntimeError as error:
+                left = [str(error)]
+            if left and outcome.passed:
+                outcome = Outcome(False, outcome.seconds, "left behind:\n" + "\n".join(left))
+            known += left
+            note(table, check.title, engine.runtime, outcome)
+    finally:
+        engine.stop()
+    left = list(daemons())
+    note(table, "no process is left", engine.runtime, Outcome(not left, 0, "\n".join(left)))
+
+
+def hide_others(runtime):
+    """Puts something that fails in the place of the other runtimes, for engines that forget what they were told."""
+    hidden = Path("/usr/lib/hidden")
+    hidden.mkdir(exist_ok=True)
+    for name in ("runc", "crun"):
+        for path in (Path("/usr/bin"), Path("/usr/sbin")):
+            here, there = path / name, hidden / (path.name + "-" + name)
+            if name != runtime and here.is_file() and not path.is_symlink() and not os.path.lexists(there):
+                here.rename(there)
+                here.write_text(f"#!/bin/sh\necho '{name} was called, and not {runtime}' >&2\nexit 99\n")
+                here.chmod(0o755)
+            elif name == runtime and os.path.lexists(there):
+                there.rename(here)
+
+
 def note(table, title, runtime, outcome):
     table.add(title, runtime, outcome)
     if not outcome.passed:
@@ -74,7 +104,7 @@ def note(table, title, runtime, outcome):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="leave out what takes long")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes long, and runc where teu passes")
     parser.add_argument("--only", metavar="TEXT", help="checks whose title contains TEXT")
     parser.add_argument("--runtimes", type=lambda text: text.split(","), default=["teu", "runc"])
     parser.add_argument("engines", nargs="*", metavar="ENGINE", default=list(ENGINES))
@@ -84,9 +114,9 @@ def main():
     tables = [table_of(name, options) for name in options.engines]
     ours = []
     for table in tables:
-        table.print(options.runtimes)
         ours += [f"{table.engine}: {title}" for title in table.ours("teu", "runc")]
-    print(f"\n{time.monotonic() - start:.0f} s; " + ("teu fails where runc does not:" if ours else "teu fails nothing that runc does not"))
+    verdict = "teu fails where runc does not:" if ours else "teu fails nothing that runc does not"
+    print(f"\n{time.monotonic() - start:.0f} s; {verdict}")
     for title in ours:
         print(f"    {title}")
     sys.exit(1 if ours else 0)

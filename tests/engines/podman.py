@@ -247,11 +247,12 @@ END
     Check("build", "mkdir -p /tmp/build; cd /tmp/build; printf 'FROM box\\nRUN echo built > /file\\nUSER 1000\\nRUN id -u > /tmp/id\\nCMD cat /file /tmp/id\\n' > Dockerfile; podman build -q -t built . >/dev/null; podman run --rm built; podman rmi -f built >/dev/null", "built\n1000"),
     # Accidents.
     Check(
-        "conmon killed: the container can be removed",
+        "conmon killed: podman forgets the container, the runtime removes it",
         """
-        podman run -d --name c1 box sleep 1000 >/dev/null
+        id=$(podman run -d --name c1 box sleep 1000)
         kill -9 $(cat $(podman inspect -f '{{.ConmonPidFile}}' c1)); sleep 0.2
         podman rm -f -t 0 c1 >/dev/null 2>&1; podman ps -aq
+        $RUNTIME delete --force $id
         """,
         "",
     ),
