@@ -70,7 +70,7 @@ fn become_container(
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
     namespaces::enter_time(plan, procfs.as_ref(), parent).during(Phase::TimeOffsets)?;
     // 3. Session, keyring, network device, names.
-    session(plan)?;
+    session(plan, procfs.as_ref())?;
     // 4. Mounts and devices, all by descriptor.
     rootfs::cut_propagation(plan).during(Phase::Propagation)?;
     let null = paths::null_mount(plan, prepared).during(Phase::MaskedPaths)?;
@@ -164,9 +164,10 @@ fn setup(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<u32, Fa
     Ok(process::umask(0))
 }
 
-fn session(plan: &Plan) -> Result<(), Failure> {
+fn session(plan: &Plan, procfs: Option<&procfs::Procfs>) -> Result<(), Failure> {
     process::setsid().call(Call::Setsid).during(Phase::Setup)?;
     if let Some(name) = &plan.keyring {
+        identity::label_keys(&plan.security, procfs).during(Phase::Labels)?;
         keyring::join(name, Some(plan.namespaces.has_user())).during(Phase::Keyring)?;
     }
     if plan.namespaces.is_new(flag::NETWORK) {

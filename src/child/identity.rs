@@ -52,6 +52,14 @@ pub fn label(security: &Security, no_new_privileges: bool, procfs: Option<&Procf
     Ok(())
 }
 
+/// The label of keyrings that are made from here on, until execve(2).
+pub fn label_keys(security: &Security, procfs: Option<&Procfs>) -> Result<(), Failure> {
+    match (&security.selinux, procfs) {
+        (Some(label), Some(procfs)) => procfs.write(c"thread-self/attr/keycreate", label.to_bytes()),
+        _ => Ok(()),
+    }
+}
+
 /// The file is not there.
 fn is_missing(failure: &Failure) -> bool {
     failure.errno == Errno::ENOENT as i32 && failure.call == Call::Openat

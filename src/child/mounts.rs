@@ -179,7 +179,7 @@ fn joined(parameters: &[Parameter]) -> Result<CString, Failure> {
             Parameter::Flag(name) => text.extend_from_slice(name.to_bytes()),
             Parameter::String(name, value) => {
                 // A comma in a label would end the option.
-                let quote: &[u8] = if name.as_c_str() == c"context" { b"\"" } else { b"" };
+                let quote: &[u8] = if name.to_bytes().ends_with(b"context") { b"\"" } else { b"" };
                 text.extend([name.to_bytes(), b"=", quote, value.to_bytes(), quote].concat());
             }
         }

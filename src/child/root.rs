@@ -162,15 +162,23 @@ impl Root {
         self.open_real_directory(&path).call(Call::Openat).map_err(|f| f.with(base))
     }
 
+    /// Makes directories below `base`, which others may read.
     fn make_missing(&self, base: &[u8], rest: &[Vec<u8>]) -> Result<OwnedFd, Failure> {
+        const MODE: u32 = 0o755;
         let mut directory = self.open_plain(base)?;
         for name in rest {
             let name = component(name)?;
-            match path::mkdirat(directory.as_fd(), &name, 0o755) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+            let made = match path::mkdirat(directory.as_fd(), &name, MODE) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
                 Err(errno) => return Err(Failure::of(Call::Mkdirat, errno).with(name.to_bytes())),
+            };
+            let child = open_child(directory.as_fd(), &name, libc::O_DIRECTORY)?;
+            // A directory inherits the set-group-id bit of the one around it.
+            if made && path::stat_fd(child.as_fd()).call(Call::Statx)?.mode & 0o7777 != MODE {
+                path::chmodat(directory.as_fd(), &name, MODE).call(Call::Chmod)?;
             }
-            directory = open_child(directory.as_fd(), &name, libc::O_DIRECTORY)?;
+            directory = child;
         }
         Ok(directory)
     }

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::root_mount::RootMount;
 use super::{id_maps, net_devices, prepare};
 use crate::cgroup::{self, Layout};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -16,6 +17,7 @@ use crate::plan::hooks::Hook;
 use crate::plan::mounts::Kind;
 use crate::plan::namespaces::{KINDS, User};
 use crate::plan::process::Program;
+use crate::plan::rootfs::Pivot;
 use crate::report::{Report, Severity};
 use crate::resctrl::Resctrl;
 use crate::sys::{path, seccomp};
@@ -31,6 +33,9 @@ pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -
     };
     if let Some((rootfs, _)) = &rootfs {
         program(plan, rootfs.as_fd(), report);
+        if plan.rootfs.pivot == Pivot::Chroot {
+            report.keep(RootMount::copy(rootfs.as_fd()))?;
+        }
     }
     namespaces(plan, host, report)?;
     mounts(plan, report)?;
@@ -41,7 +46,7 @@ pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -
         report.keep(net_devices::find(device))?;
     }
     if let Some(asked) = &plan.intel_rdt {
-        report.keep(Resctrl::find().and_then(|resctrl| resctrl.check_support(asked)))?;
+        report.keep(Resctrl::find().and_then(|resctrl| resctrl.examine(asked)))?;
     }
     sysctls(plan, report);
     seccomp_of_kernel(plan, report)?;

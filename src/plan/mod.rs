@@ -167,7 +167,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         advice::advise(config, report);
     }
     let security = security::plan(config, process, host, report)?;
-    security::label_mounts(&security, &mut mounts);
+    security::label_mounts(&security, &annotations, &mut mounts, report)?;
     let intel_rdt = intel_rdt::plan(linux, &request.id, host, report)?;
     Ok(Plan {
         id: request.id.clone(),

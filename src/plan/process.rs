@@ -14,7 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::report::{Report, Severity};
 
 /// Annotations that change what the runtime does, for `features`.
-pub const UNSAFE_ANNOTATIONS: [&str; 2] = [super::cgroup::systemd::ANNOTATION, super::identity::KEEP_GROUPS];
+pub const UNSAFE_ANNOTATIONS: [&str; 3] =
+    [super::cgroup::systemd::ANNOTATION, super::identity::KEEP_GROUPS, super::security::MOUNT_CONTEXT];
 
 /// How the program is found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 //!
 //! Source: config-linux.md#seccomp, #mount-label, #personality, #memory-policy; config.md#linux-process.
 
-use std::ffi::CString;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 
 use oci_spec::runtime::{Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, Process};
 use teu_seccomp::Policy;
@@ -103,16 +104,40 @@ pub fn plan(config: &Config, process: &Process, host: &Host, report: &mut Report
     })
 }
 
+/// The annotation that chooses what `linux.mountLabel` labels.
+pub const MOUNT_CONTEXT: &str = "run.oci.mount_context_type";
+
+/// Parameters of file systems that take a label (mount(8)); the first one by default.
+const CONTEXTS: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
+
 /// Gives new file systems the label of `linux.mountLabel`. File systems that label by themselves take none.
-pub fn label_mounts(security: &Security, mounts: &mut [Mount]) {
-    let Some(label) = &security.mount_label else { return };
+pub fn label_mounts(
+    security: &Security,
+    annotations: &BTreeMap<String, String>,
+    mounts: &mut [Mount],
+    report: &mut Report,
+) -> Result<()> {
+    let asked = annotations.get(MOUNT_CONTEXT);
+    let known = |word: &String| CONTEXTS.into_iter().find(|name| name.to_bytes() == word.as_bytes());
+    let context = match asked.map(|word| known(word).ok_or(word)) {
+        None => CONTEXTS[0],
+        Some(Ok(context)) => context,
+        Some(Err(word)) => {
+            let problem =
+                format!("\"{word}\" is no kind of label: context, fscontext, defcontext or rootcontext");
+            report.refuse(Error::config(format!("/annotations/{MOUNT_CONTEXT}"), problem))?;
+            CONTEXTS[0]
+        }
+    };
+    let Some(label) = &security.mount_label else { return Ok(()) };
     for mount in mounts {
         if let Kind::FileSystem { fstype, parameters, .. } = &mut mount.kind
             && !matches!(fstype.to_bytes(), b"proc" | b"sysfs" | b"mqueue" | b"cgroup" | b"cgroup2")
         {
-            parameters.push(Parameter::String(c"context".to_owned(), label.clone()));
+            parameters.push(Parameter::String(context.to_owned(), label.clone()));
         }
     }
+    Ok(())
 }
 
 fn personality(linux: &Linux) -> Result<Option<u32>> {

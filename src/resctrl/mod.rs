@@ -97,34 +97,20 @@ impl Resctrl {
     /// Makes what is asked for, or takes what is there and fits, and writes the schemata. `changes` can be taken
     /// back, also after an error.
     pub fn enter(&self, asked: &IntelRdt, changes: &mut Changes) -> Result<Group> {
-        self.check_support(asked)?;
-        let dir = match (self.open(&asked.group), asked.origin) {
-            (Ok(dir), Origin::Shared) => {
-                schemata::compare(&dir.read_file("schemata")?, asked)?;
+        let dir = match self.fitting(asked)? {
+            Some(dir) => {
                 let lines: Vec<&str> = asked.schemata.iter().map(String::as_str).collect();
-                self.write_kept(&dir, &lines, changes)?;
+                if !lines.is_empty() {
+                    self.write_kept(&dir, &lines, changes)?;
+                }
                 dir
             }
-            (Ok(dir), Origin::Existing) => dir,
-            (Ok(dir), Origin::Own) => {
-                let text = format!("the group {} exists already", dir.path().display());
-                return Err(Error::config(format!("{BASE}/closID"), text)
-                    .hint("a group that containers share is named by closID"));
-            }
-            (Err(error), Origin::Existing) => {
-                return Err(error.at(format!("{BASE}/closID")).hint("without a schema the group must exist"));
-            }
-            (Err(error), _) if error.errno() != Some(Errno::ENOENT) => return Err(error),
-            (Err(_), _) => {
+            None => {
                 let dir = self.make(&self.root, &asked.group, changes)?;
                 self.write(&dir, &asked.lines())?;
                 dir
             }
         };
-        if !dir.has("tasks") {
-            let text = format!("{} is no group of the resctrl file system", dir.path().display());
-            return Err(Error::config(format!("{BASE}/closID"), text));
-        }
         let monitor = match &asked.monitor {
             None => None,
             Some(name) => {
@@ -138,6 +124,37 @@ impl Resctrl {
             }
         };
         Ok(Group { dir, monitor })
+    }
+
+    /// Tells what `enter` would meet, without doing anything.
+    pub fn examine(&self, asked: &IntelRdt) -> Result<()> {
+        self.fitting(asked).map(drop)
+    }
+
+    /// The group that is there and fits; `None` when it is to be made.
+    fn fitting(&self, asked: &IntelRdt) -> Result<Option<ControlDir>> {
+        self.check_support(asked)?;
+        let at = format!("{BASE}/closID");
+        let dir = match (self.open(&asked.group), asked.origin) {
+            (Ok(dir), Origin::Shared | Origin::Existing) => dir,
+            (Ok(dir), Origin::Own) => {
+                let text = format!("the group {} exists already", dir.path().display());
+                return Err(Error::config(at, text).hint("a group that containers share is named by closID"));
+            }
+            (Err(error), Origin::Existing) => {
+                return Err(error.at(at).hint("without a schema the group must exist"));
+            }
+            (Err(error), _) if error.errno() == Some(Errno::ENOENT) => return Ok(None),
+            (Err(error), _) => return Err(error),
+        };
+        if !dir.has("tasks") {
+            let text = format!("{} is no group of the resctrl file system", dir.path().display());
+            return Err(Error::config(at, text));
+        }
+        if asked.origin == Origin::Shared {
+            schemata::compare(&dir.read_file("schemata")?, asked)?;
+        }
+        Ok(Some(dir))
     }
 
     /// The group of a container that exists.
@@ -176,7 +193,7 @@ impl Resctrl {
     }
 
     /// Errors: the processor or the kernel cannot control what is asked for.
-    pub fn check_support(&self, asked: &IntelRdt) -> Result<()> {
+    fn check_support(&self, asked: &IntelRdt) -> Result<()> {
         let has = |name: &str| self.root.child(format!("info/{name}")).is_ok();
         let missing = |member: &str, what: &str| {
             Err(Error::config(

@@ -9,6 +9,7 @@ use crate::harness::report::{has, mount, propagates, super_has};
 use crate::harness::{Bundle, Test, View, report};
 
 cases![
+    directory_that_is_made_does_not_inherit_a_set_group_id_bit,
     many_layers_of_an_overlay_work,
     more_layers_than_a_mount_can_have_are_refused,
     flags_of_a_mount_are_set,
@@ -700,4 +701,12 @@ fn more_layers_than_a_mount_can_have_are_refused(t: &Test) {
     if t.is("teu") {
         out.fails(&["/mounts/6", "mount overlay at /layered", "mount(2) takes 4095"]);
     }
+}
+
+/// mkdir(2).
+fn directory_that_is_made_does_not_inherit_a_set_group_id_bit(t: &Test) {
+    t.only_teu("other runtimes let it inherit the bit");
+    let bundle = t.bundle().dir_inside("/group").mode("/group", 0o2775).tmpfs("/group/a/b", &["mode=700"]);
+    let out = bundle.args(["stat", "-c", "%a", "/group", "/group/a", "/group/a/b"]).run().ok();
+    assert_eq!(out.stdout, "2775\n755\n700\n");
 }
