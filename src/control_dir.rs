@@ -83,7 +83,11 @@ impl ControlDir {
 
     /// Makes a directory. EEXIST when it is there.
     pub fn make_child(&self, name: &str) -> std::result::Result<(), Errno> {
-        nix::sys::stat::mkdirat(&self.fd, name, Permissions::from_bits_truncate(0o755))
+        // The umask of the caller might hide it from the caller itself, when that is not root.
+        let umask = nix::sys::stat::umask(Permissions::from_bits_truncate(0o022));
+        let made = nix::sys::stat::mkdirat(&self.fd, name, Permissions::from_bits_truncate(0o755));
+        nix::sys::stat::umask(umask);
+        made
     }
 
     /// Removes an empty directory.

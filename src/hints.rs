@@ -33,6 +33,19 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (
         Phase::Mounts,
+        Call::MountSetattr,
+        Some(Errno::EPERM),
+        "what root has set on the source (ro, nosuid, nodev, noexec, access times) cannot be taken back in a user \
+         namespace",
+    ),
+    (
+        Phase::Mounts,
+        Call::OpenTree,
+        Some(Errno::EINVAL),
+        "in a user namespace a directory with mounts below it can only be bound with them: \"rbind\"",
+    ),
+    (
+        Phase::Mounts,
         Call::Openat,
         Some(Errno::ELOOP),
         "the destination leads through too many symbolic links of the image",

@@ -1,9 +1,9 @@
 //! What the parent and the child say to each other: fixed-size messages, both directions on this page.
 //!
 //! ```text
-//! parent: Go                                                                 Go
-//! child:      TimeOffsets?      Mounted                Limits?    Listener?  Ready
-//! parent:                  Go            Go (hooks)            Go         Go
+//! parent: Go                                                                              Go
+//! child:      TimeOffsets?      BoundInstead*  Mounted                Limits?    Listener?  Ready
+//! parent:                  Go              Go           Go (hooks)            Go         Go
 //! ```
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
@@ -44,6 +44,8 @@ numbered! {
         Setup = "prepare the process",
         /// Joining and unsharing; the item counts in `namespaces.joined`.
         Namespaces = "enter the namespaces",
+        /// OOM score, where only the process itself may set it.
+        OomScore = "set the OOM score",
         /// Offsets of the time namespace.
         TimeOffsets = "enter the time namespace",
         /// Session keyring.
@@ -238,12 +240,14 @@ pub enum FromChild {
     Cloned,
     /// The time namespace waits for its offsets.
     TimeOffsets,
+    /// In place of the file system of this mount, which the user namespace may not make, the one of the host is bound.
+    BoundInstead(u32),
     /// Mounts and devices are there.
     Mounted,
     /// The resource limits are to be set now.
     Limits,
-    /// The seccomp listener is this descriptor of the child.
-    Listener(i32),
+    /// The seccomp listener comes along.
+    Listener,
     /// Everything is set up; the child waits for `start`, or goes on in `run`.
     Ready,
     /// The child is about to execute the program.
@@ -263,6 +267,7 @@ const FAILURE: u8 = 6;
 const EXECUTING: u8 = 7;
 const LIMITS: u8 = 8;
 const RECORDING: u8 = 9;
+const BOUND_INSTEAD: u8 = 10;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
 
@@ -295,16 +300,17 @@ impl FromChild {
         bytes[0] = match self {
             FromChild::Cloned => CLONED,
             FromChild::TimeOffsets => TIME_OFFSETS,
+            FromChild::BoundInstead(_) => BOUND_INSTEAD,
             FromChild::Mounted => MOUNTED,
             FromChild::Limits => LIMITS,
-            FromChild::Listener(_) => LISTENER,
+            FromChild::Listener => LISTENER,
             FromChild::Ready => READY,
             FromChild::Executing => EXECUTING,
             FromChild::Recording => RECORDING,
             FromChild::Failure(_) => FAILURE,
         };
         match self {
-            FromChild::Listener(number) => bytes[4..8].copy_from_slice(&number.to_le_bytes()),
+            FromChild::BoundInstead(mount) => bytes[4..8].copy_from_slice(&mount.to_le_bytes()),
             FromChild::Failure(failure) => {
                 bytes[2..4].copy_from_slice(&(failure.phase as u16).to_le_bytes());
                 bytes[4..8].copy_from_slice(&failure.errno.to_le_bytes());
@@ -326,9 +332,10 @@ impl FromChild {
         Some(match head[0] {
             CLONED => FromChild::Cloned,
             TIME_OFFSETS => FromChild::TimeOffsets,
+            BOUND_INSTEAD => FromChild::BoundInstead(u32_at(4)),
             MOUNTED => FromChild::Mounted,
             LIMITS => FromChild::Limits,
-            LISTENER => FromChild::Listener(u32_at(4) as i32),
+            LISTENER => FromChild::Listener,
             READY => FromChild::Ready,
             EXECUTING => FromChild::Executing,
             RECORDING => FromChild::Recording,

@@ -1,43 +1,48 @@
 //! The mount of type `cgroup`: what the container sees of its cgroups, whatever the host has.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
-use crate::parent::prepare::{CgroupView, Prepared};
-use crate::plan::Plan;
+use crate::parent::prepare::CgroupView;
 use crate::plan::mounts::{Mount, Parameter, attr, propagation};
 use crate::plan::namespaces::flag;
 use crate::sync::{Call, Failure, In};
 use crate::sys::mount::{Change, mount_setattr, move_mount};
 use crate::sys::path;
 
-use super::mounts::{LateReadOnly, attach_at, file_system, refuse_covering, target};
-use super::root::Root;
+use super::mounts::{LateReadOnly, Scene, attach_at, file_system, refuse_covering, target};
+use super::sources::Found;
 
 const NO_CGROUP: &str = "the container has no cgroup";
 
 /// Makes the mount.
 pub fn mount(
-    plan: &Plan,
-    prepared: &Prepared,
-    root: &Root,
+    scene: &Scene,
     mount: &Mount,
     parameters: &[Parameter],
     late: &mut LateReadOnly,
 ) -> Result<(), Failure> {
+    let Scene { plan, prepared, sources, root, .. } = scene;
     let own_view = plan.namespaces.has(flag::CGROUP);
     let attributes = mount.attributes.set | mount.recursive.set;
     let place = target(root, mount, true, false)?;
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
+        // Nothing of the host's is shown in its place.
+        CgroupView::None if plan.rootless => {
+            let empty = file_system(c"tmpfs", c"tmpfs", &[], None, attributes | attr::RDONLY)?;
+            move_mount(empty.as_fd(), place.as_fd()).call(Call::MoveMount)
+        }
         CgroupView::None => Err(Failure::found(NO_CGROUP)),
-        CgroupView::V2 { own, top } => {
+        CgroupView::V2 { own, .. } => {
+            let own = own.get().map(AsFd::as_fd);
+            let top = sources.cgroup_top.as_ref().and_then(Found::tree);
             let made = match (own_view, top) {
                 // A mount made outside a cgroup namespace would set the flags of the whole host's hierarchy anew,
                 // and wait for every processor to notice.
                 (false, Some(top)) => copy(top, attributes)?,
-                _ => match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own.get()) {
+                _ => match (file_system(c"cgroup2", c"cgroup", parameters, None, attributes), own) {
                     // In a user namespace the kernel may refuse; the own directory shows what matters.
                     (Err(f), Some(own))
                         if f.errno == Errno::EPERM as i32 || f.errno == Errno::EBUSY as i32 =>
@@ -69,7 +74,7 @@ pub fn mount(
                     file_system(c"cgroup", c"cgroup", &options, None, attributes | fixed)?
                 } else {
                     let own = hierarchy.own.get();
-                    copy(own.ok_or_else(|| Failure::found(NO_CGROUP))?, attributes | fixed)?
+                    copy(own.ok_or_else(|| Failure::found(NO_CGROUP))?.as_fd(), attributes | fixed)?
                 };
                 attach_at(made.as_fd(), cover.as_fd(), &hierarchy.name)?;
             }
@@ -85,10 +90,10 @@ pub fn mount(
 ///
 /// The copy is a peer of the host's mount until it is made private: without that, what a privileged process mounts
 /// below it would appear on the host.
-fn copy(directory: &OwnedFd, attributes: u64) -> Result<OwnedFd, Failure> {
+fn copy(directory: BorrowedFd, attributes: u64) -> Result<OwnedFd, Failure> {
     let change = Change { set: attributes, propagation: propagation::PRIVATE, ..Change::default() };
-    mount_setattr(directory.as_fd(), true, change).call(Call::MountSetattr)?;
-    directory.try_clone().map_err(|_| Failure::of(Call::OpenTree, Errno::EMFILE))
+    mount_setattr(directory, true, change).call(Call::MountSetattr)?;
+    directory.try_clone_to_owned().map_err(|_| Failure::of(Call::OpenTree, Errno::EMFILE))
 }
 
 /// `cpu,cpuacct` or `name=systemd` as parameters of a file system context.

@@ -66,7 +66,7 @@ fn become_container(
     // 1. Nothing of the runtime's may leak in; a parent that dies takes this process along.
     let umask = setup(plan, prepared, parent).during(Phase::Setup)?;
     // 2. Namespaces; the cgroup namespace now that the process is in its final cgroup.
-    namespaces::enter(plan, prepared)?;
+    let sources = namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
     namespaces::enter_time(plan, procfs.as_ref(), parent).during(Phase::TimeOffsets)?;
     // 3. Session, keyring, network device, names.
@@ -76,11 +76,13 @@ fn become_container(
     let null = paths::null_mount(plan, prepared).during(Phase::MaskedPaths)?;
     let root = rootfs::attach(plan, prepared).during(Phase::Rootfs)?;
     let mut late = LateReadOnly::default();
+    let scene =
+        mounts::Scene { plan, prepared, sources: &sources, root: &root, procfs: procfs.as_ref(), parent };
     for (index, mount) in plan.mounts.iter().enumerate() {
-        mounts::mount(plan, prepared, &root, procfs.as_ref(), index, mount, &mut late)
-            .item(Phase::Mounts, index)?;
+        mounts::mount(&scene, index, mount, &mut late).item(Phase::Mounts, index)?;
     }
-    devices::make(plan, prepared, &root)?;
+    devices::make(plan, &sources, &root)?;
+    drop(sources);
     // 5. Hooks of the runtime's namespaces run now, in the parent.
     FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;

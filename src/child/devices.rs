@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
-use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
 use crate::plan::devices::{LINKS, Node};
 use crate::sync::{Call, During, Failure, In, Phase};
@@ -12,15 +11,16 @@ use crate::sys::mount::move_mount;
 use crate::sys::path;
 
 use super::root::{Root, open_child};
+use super::sources::{Found, Sources};
 
 /// Makes everything, unless /dev is a bind mount.
-pub fn make(plan: &Plan, prepared: &Prepared, root: &Root) -> Result<(), Failure> {
+pub fn make(plan: &Plan, sources: &Sources, root: &Root) -> Result<(), Failure> {
     if !plan.devices.populate {
         return Ok(());
     }
     let dev = dev_directory(root).during(Phase::DeviceLinks)?;
     for (index, node) in plan.devices.nodes.iter().enumerate() {
-        let bound = prepared.device_nodes.get(index).and_then(Option::as_ref);
+        let bound = sources.nodes.get(index).and_then(Option::as_ref).and_then(Found::tree);
         one(root, &dev, node, bound).item(Phase::Devices, index)?;
     }
     links(root, &dev).during(Phase::DeviceLinks)
@@ -35,7 +35,7 @@ fn dev_directory(root: &Root) -> Result<OwnedFd, Failure> {
     }
 }
 
-fn one(root: &Root, dev: &OwnedFd, node: &Node, bound: Option<&OwnedFd>) -> Result<(), Failure> {
+fn one(root: &Root, dev: &OwnedFd, node: &Node, bound: Option<BorrowedFd>) -> Result<(), Failure> {
     let in_dev = node.path.to_bytes().strip_prefix(b"dev/").filter(|name| !name.contains(&b'/'));
     let outside;
     let (parent, name) = match in_dev {
@@ -51,14 +51,14 @@ fn one(root: &Root, dev: &OwnedFd, node: &Node, bound: Option<&OwnedFd>) -> Resu
     one_at(parent, name, node, bound)
 }
 
-fn one_at(parent: BorrowedFd, name: &CStr, node: &Node, bound: Option<&OwnedFd>) -> Result<(), Failure> {
+fn one_at(parent: BorrowedFd, name: &CStr, node: &Node, bound: Option<BorrowedFd>) -> Result<(), Failure> {
     if let Some(tree) = bound {
         match path::mknodat(parent, name, libc::S_IFREG | 0o666, (0, 0)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(Failure::of(Call::Mknodat, errno)),
         }
         let place = open_child(parent, name, 0)?;
-        return move_mount(tree.as_fd(), place.as_fd()).call(Call::MoveMount);
+        return move_mount(tree, place.as_fd()).call(Call::MoveMount);
     }
     match path::mknodat(parent, name, node.mode, node.numbers) {
         Ok(()) => {

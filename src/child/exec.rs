@@ -116,7 +116,7 @@ fn join(
     }
     let root = own_root().during(Phase::Rootfs)?;
     if handles.namespaces & flag::USER != 0 {
-        namespaces::become_root().during(Phase::Namespaces)?;
+        namespaces::become_root(&plan.identity.groups).during(Phase::Namespaces)?;
     }
     // 5. What is read or opened in the container before anybody there can look at a process of ours.
     let environment =

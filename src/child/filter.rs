@@ -1,7 +1,7 @@
 //! The last confinement before the program: no_new_privs, the seccomp filter, and the privilege that loading took.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::parent::prepare::Filter;
 use crate::plan::identity::Identity;
@@ -38,11 +38,15 @@ impl Confinement<'_> {
         self.drop_privilege()
     }
 
-    /// Enters it with a filter whose listener the parent fetches before anything else is done.
+    /// Enters it with a filter whose listener the parent gets before anything else is done.
     pub fn enter_with_listener(&self, parent: BorrowedFd) -> Result<(), Failure> {
         if let Some(listener) = self.load()? {
-            let number = listener.into_raw_fd();
-            FromChild::Listener(number).send(parent, None).call(Call::Send).during(Phase::Seccomp)?;
+            let listener = ManuallyDrop::new(listener);
+            let number = listener.as_raw_fd();
+            FromChild::Listener
+                .send(parent, Some(listener.as_fd()))
+                .call(Call::Send)
+                .during(Phase::Seccomp)?;
             wait_for_go(parent).call(Call::Receive).during(Phase::Seccomp)?;
             // One call in every build: closing by value asks fcntl(2) first when it is built for debugging.
             fd::close_range(number as u32, number as u32).call(Call::CloseRange).during(Phase::Seccomp)?;

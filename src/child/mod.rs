@@ -13,6 +13,7 @@ mod devices;
 pub mod exec;
 mod filter;
 mod home;
+mod host_bind;
 mod identity;
 mod keyring;
 mod mounts;
@@ -23,8 +24,10 @@ mod procfs;
 mod program;
 mod root;
 mod rootfs;
+mod sources;
 mod terminal;
 
 pub use create::{Gate, Task, create};
 pub use exec::{ExecTask, exec};
+pub use namespaces::sets_own_oom_score;
 pub use namespaces::stage::pass as pass_stage;

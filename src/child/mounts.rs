@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::abi::procfs;
 use crate::error::Errno;
-use crate::parent::prepare::{Prepared, Source};
+use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
 use crate::plan::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
-use crate::sync::{Call, Failure, In};
+use crate::sync::{Call, Failure, FromChild, In, wait_for_go};
 use crate::sys::mount::{
     Change, LONGEST_OPTIONS, LONGEST_VALUE, context_message, detach_here, fsconfig_create, fsconfig_flag,
     fsconfig_string, fsmount, fsopen, mount_here, mount_setattr, mount_setattr_idmap, move_mount,
@@ -20,8 +20,10 @@ use crate::sys::path::{self, resolve};
 
 use super::cgroups;
 use super::copy_up::copy_up;
+use super::host_bind;
 use super::procfs::Procfs;
 use super::root::{Root, open_child};
+use super::sources::{Found, Sources};
 
 /// Mounts that become read-only at the end.
 #[derive(Default)]
@@ -46,21 +48,29 @@ impl LateReadOnly {
     }
 }
 
+/// What all mounts are made with.
+pub struct Scene<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// What the parent has opened.
+    pub prepared: &'a Prepared,
+    /// What mounts are made of.
+    pub sources: &'a Sources<'a>,
+    /// The root of the container.
+    pub root: &'a Root,
+    /// The private procfs, when anything needs it.
+    pub procfs: Option<&'a Procfs>,
+    /// The socket to the parent.
+    pub parent: BorrowedFd<'a>,
+}
+
 /// Makes mount number `index`.
-pub fn mount(
-    plan: &Plan,
-    prepared: &Prepared,
-    root: &Root,
-    procfs: Option<&Procfs>,
-    index: usize,
-    mount: &Mount,
-    late: &mut LateReadOnly,
-) -> Result<(), Failure> {
+pub fn mount(scene: &Scene, index: usize, mount: &Mount, late: &mut LateReadOnly) -> Result<(), Failure> {
+    let Scene { plan, prepared, root, procfs, .. } = *scene;
     match &mount.kind {
-        Kind::Bind { recursive, no_follow, .. } => {
-            let source =
-                prepared.sources[index].as_ref().ok_or_else(|| Failure::of(Call::OpenTree, Errno::ENOENT))?;
-            bind(plan, root, mount, source, *recursive, *no_follow)
+        Kind::Bind { .. } => {
+            let source = scene.sources.mounts[index].as_ref();
+            bind(plan, root, mount, source.ok_or_else(|| Failure::of(Call::OpenTree, Errno::ENOENT))?)
         }
         Kind::Remount => {
             let target = root.open(&mount.destination, 0).call(Call::Openat)?;
@@ -68,7 +78,7 @@ pub fn mount(
             set_attributes(target.as_fd(), mount)?;
             propagate(target.as_fd(), mount)
         }
-        Kind::Cgroup { parameters } => cgroups::mount(plan, prepared, root, mount, parameters, late),
+        Kind::Cgroup { parameters } => cgroups::mount(scene, mount, parameters, late),
         Kind::FileSystem { fstype, source, parameters, copy_up: copies, keep_mode } => {
             let special = matches!(fstype.to_bytes(), b"proc" | b"sysfs");
             // A directory that had to be made gets the mode of the file system.
@@ -79,7 +89,14 @@ pub fn mount(
             let made = if is_long(source, parameters) {
                 long_file_system(root, mount, &target, (fstype, source), parameters, attributes)?
             } else {
-                file_system(fstype, source, parameters, mode, attributes)?
+                match file_system(fstype, source, parameters, mode, attributes) {
+                    Err(failure) if host_bind::can_replace(plan, fstype, mount, &failure) => {
+                        FromChild::BoundInstead(index as u32).send(scene.parent, None).call(Call::Send)?;
+                        wait_for_go(scene.parent).call(Call::Receive)?;
+                        host_bind::copy(fstype, attributes)?
+                    }
+                    made => made?,
+                }
             };
             finish(prepared, index, made.as_fd(), mount)?;
             if *copies {
@@ -238,41 +255,25 @@ fn propagate(mount_fd: BorrowedFd, mount: &Mount) -> Result<(), Failure> {
     Ok(())
 }
 
-fn bind(
-    plan: &Plan,
-    root: &Root,
-    mount: &Mount,
-    source: &Source,
-    recursive: bool,
-    no_follow: bool,
-) -> Result<(), Failure> {
-    let reopened;
+fn bind(plan: &Plan, root: &Root, mount: &Mount, source: &Found) -> Result<(), Failure> {
     let tree = match source {
-        Source::Link(link) => return copy_symlink(root, mount, link),
-        Source::Tree(tree) => tree,
-        Source::Path { path, stat } => {
-            // Without privilege over the host's mounts only this process, in its own namespace, may copy them.
-            let flags = if no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-            reopened = open_tree_clone(path::cwd_fd(), path, recursive, flags).call(Call::OpenTree)?;
-            if !path::stat_fd(reopened.as_fd()).call(Call::Statx)?.same_inode(stat) {
-                return Err(Failure::found("the source of the mount has been replaced"));
-            }
-            &reopened
-        }
+        Found::Link(link) => return copy_symlink(root, mount, link),
+        Found::OfParent(tree) => *tree,
+        Found::Own(tree) => tree.as_fd(),
     };
     let wants_shared = mount.propagation.iter().any(|(bits, _)| *bits == propagation::SHARED);
     if !(plan.rootfs.is_shared() && wants_shared) {
         // What the host mounts later may arrive here, but nothing goes back.
         let slave = Change { propagation: propagation::SLAVE, ..Change::default() };
-        mount_setattr(tree.as_fd(), true, slave).call(Call::MountSetattr)?;
+        mount_setattr(tree, true, slave).call(Call::MountSetattr)?;
     }
-    set_attributes(tree.as_fd(), mount)?;
-    let is_directory = path::stat_fd(tree.as_fd()).call(Call::Statx)?.is_dir();
+    set_attributes(tree, mount)?;
+    let is_directory = path::stat_fd(tree).call(Call::Statx)?.is_dir();
     let target = target(root, mount, is_directory, false)?;
     refuse_covering(root, mount, &target)?;
     if mount.is_at("proc") {
-        let magic = path::file_system(tree.as_fd()).call(Call::Statfs)?;
-        let inode = path::stat_fd(tree.as_fd()).call(Call::Statx)?.inode;
+        let magic = path::file_system(tree).call(Call::Statfs)?;
+        let inode = path::stat_fd(tree).call(Call::Statx)?.inode;
         if magic != procfs::MAGIC || inode != procfs::ROOT_INODE {
             return Err(Failure::found("only a procfs can be mounted on /proc"));
         }
@@ -285,8 +286,8 @@ fn bind(
             "the destination is a directory, the source is not"
         }));
     }
-    move_mount(tree.as_fd(), target.as_fd()).call(Call::MoveMount)?;
-    propagate(tree.as_fd(), mount)
+    move_mount(tree, target.as_fd()).call(Call::MoveMount)?;
+    propagate(tree, mount)
 }
 
 /// Opens the destination, made when missing. `special` ones must be real directories, reached without links.

@@ -5,14 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::error::Errno;
 use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
-use crate::plan::namespaces::{KINDS, flag};
+use crate::plan::identity::Groups;
+use crate::plan::namespaces::{KINDS, User, flag};
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{clone, identity, path, process};
 
 use super::procfs::Procfs;
+use super::rootfs;
+use super::sources::{self, Sources};
 
-/// Enters everything but the time namespace.
-pub fn enter(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
+/// Enters everything but the time namespace. Returns what could only be opened on the way.
+pub fn enter<'a>(plan: &Plan, prepared: &'a Prepared) -> Result<Sources<'a>, Failure> {
     let namespaces = &plan.namespaces;
     if !namespaces.stage {
         for (index, join) in namespaces.joined.iter().enumerate() {
@@ -27,10 +30,14 @@ pub fn enter(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
     if namespaces.join_of(flag::MOUNT).is_some() {
         return_to_rootfs(prepared).during(Phase::Rootfs)?;
     }
+    // Before the ids change: those of the caller may open what the configuration names, and pass what is above it.
+    let sources = sources::open(plan, prepared)?;
+    rootfs::isolate(plan, prepared).during(Phase::Rootfs)?;
     if namespaces.has_user() {
-        become_root().during(Phase::Namespaces)?;
+        become_root(&plan.identity.groups).during(Phase::Namespaces)?;
     }
-    for (index, join) in namespaces.joined.iter().enumerate().filter(|(_, join)| join.flag == flag::CGROUP) {
+    let cgroup = namespaces.joined.iter().enumerate().filter(|(_, join)| join.flag == flag::CGROUP);
+    for (index, join) in cgroup.filter(|_| !namespaces.stage) {
         clone::setns(prepared.namespaces[index].as_fd(), join.flag)
             .call(Call::Setns)
             .item(Phase::Namespaces, index)?;
@@ -38,7 +45,7 @@ pub fn enter(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
     if namespaces.unshared & flag::CGROUP != 0 {
         clone::unshare(flag::CGROUP).call(Call::Unshare).during(Phase::Namespaces)?;
     }
-    Ok(())
+    Ok(sources)
 }
 
 /// Joining a mount namespace moves the working directory to its root, so the way back is by path: this process
@@ -51,12 +58,14 @@ fn return_to_rootfs(prepared: &Prepared) -> Result<(), Failure> {
 }
 
 /// In a user namespace everything that follows is done as its root.
-pub(super) fn become_root() -> Result<(), Failure> {
+pub(super) fn become_root(groups: &Groups) -> Result<(), Failure> {
     identity::set_gid(0).call(Call::Setresgid)?;
-    match identity::set_groups(&[]) {
-        // setgroups(2) is denied in the namespace of an unprivileged user.
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(Failure::of(Call::Setgroups, errno)),
+    if *groups != Groups::Keep {
+        match identity::set_groups(&[]) {
+            // setgroups(2) is denied in the namespace of an unprivileged user.
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Failure::of(Call::Setgroups, errno)),
+        }
     }
     identity::set_uid(0).call(Call::Setresuid)?;
     // A change of ids clears both.
@@ -129,12 +138,13 @@ pub mod stage {
 
     fn joined_and_cloned(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<bool, Failure> {
         let namespaces = &plan.namespaces;
+        own_oom_score(plan)?;
         let outer = namespaces.joined.iter().enumerate();
         let mut left: Vec<usize> = Vec::new();
         // Some namespaces belong to the outer user namespace, some to the one that is joined: what cannot be
         // joined before is tried again after.
         for (index, join) in outer {
-            if join.flag & (flag::PID | flag::CGROUP | flag::USER) != 0 {
+            if join.flag == flag::USER {
                 continue;
             }
             match clone::setns(prepared.namespaces[index].as_fd(), join.flag) {
@@ -153,7 +163,7 @@ pub mod stage {
                 .call(Call::Setns)
                 .item(Phase::Namespaces, index)?;
         }
-        let cgroup = prepared.cgroup_fd();
+        let cgroup = prepared.cgroup_of_init(plan);
         match clone_child(namespaces.cloned, cgroup, Parentage::MyParents)
             .call(Call::Clone)
             .during(Phase::Namespaces)?
@@ -168,4 +178,23 @@ pub mod stage {
             }
         }
     }
+
+    /// Joining a user namespace hides the files of a process from an unprivileged parent, which therefore leaves
+    /// this to the process itself; the init process inherits it.
+    fn own_oom_score(plan: &Plan) -> Result<(), Failure> {
+        let Some(score) = plan.limits.oom_score_adj.filter(|_| sets_own_oom_score(plan)) else {
+            return Ok(());
+        };
+        let file = path::openat2(path::cwd_fd(), c"/proc/self/oom_score_adj", libc::O_WRONLY, 0, 0)
+            .call(Call::Openat)
+            .during(Phase::OomScore)?;
+        crate::sys::fd::write_once(file.as_fd(), score.to_string().as_bytes())
+            .call(Call::Write)
+            .during(Phase::OomScore)
+    }
+}
+
+/// Whether the child sets its OOM score, not the parent.
+pub fn sets_own_oom_score(plan: &Plan) -> bool {
+    plan.rootless && plan.namespaces.user == User::Joined
 }

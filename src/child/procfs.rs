@@ -32,7 +32,15 @@ impl Procfs {
             || plan.namespaces.unshared & flag::TIME != 0
             || plan.process.home == crate::plan::process::Home::Lookup
             || copies;
-        if needed { Procfs::new().map(Some) } else { Ok(None) }
+        if !needed {
+            return Ok(None);
+        }
+        match Procfs::new() {
+            // A user namespace gets no procfs of a pid namespace that is not its own, and none while the host's is
+            // covered in parts. What the host has shows this process just as well.
+            Err(failure) if failure.errno == Errno::EPERM as i32 => Procfs::of_host().map(Some),
+            made => made.map(Some),
+        }
     }
 
     /// Makes one.
@@ -52,7 +60,7 @@ impl Procfs {
         Ok(Procfs { mount_id: stat.mount_id, fd })
     }
 
-    /// The one of the caller, for a process that has not joined the container yet.
+    /// The one of the caller, for a process that still sees the tree of the host.
     pub fn of_host() -> Result<Procfs, Failure> {
         let fd = path::openat2(
             path::cwd_fd(),

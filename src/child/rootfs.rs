@@ -44,18 +44,31 @@ pub fn cut_propagation(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies the tree at the working directory, which is the root file system, and attaches the copy over it.
-pub fn attach(plan: &Plan, prepared: &Prepared) -> Result<Root, Failure> {
+/// Sees to it that what the host later mounts on the root file system does not appear in the container.
+///
+/// It looks at directories above the root file system, into which the root of the container may have no way.
+pub fn isolate(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
+    match plan.rootfs.propagation.is_none_or(|p| p.bits == propagation::SHARED) {
+        true => isolate_nearest_mount(&here(prepared)?),
+        false => Ok(()),
+    }
+}
+
+/// The working directory, which is the root file system.
+fn here(prepared: &Prepared) -> Result<OwnedFd, Failure> {
     let here =
         path::openat2(path::cwd_fd(), c".", libc::O_PATH | libc::O_DIRECTORY, 0, 0).call(Call::Openat)?;
     if !path::stat_fd(here.as_fd()).call(Call::Statx)?.same_inode(&prepared.rootfs_stat) {
         return Err(Failure::found("the working directory is not the root file system"));
     }
+    Ok(here)
+}
+
+/// Copies the tree at the working directory, which is the root file system, and attaches the copy over it.
+pub fn attach(plan: &Plan, prepared: &Prepared) -> Result<Root, Failure> {
+    let here = here(prepared)?;
     if let Some(mount) = &prepared.root_mount {
         return Root::new(mount.attach(here.as_fd()).call(Call::MoveMount)?);
-    }
-    if plan.rootfs.propagation.is_none_or(|p| p.bits == propagation::SHARED) {
-        isolate_nearest_mount(&here)?;
     }
     let tree = open_tree_clone(here.as_fd(), c"", true, 0).call(Call::OpenTree)?;
     if plan.rootfs.propagation.is_none_or(|p| p.bits != propagation::SLAVE) {
@@ -66,8 +79,7 @@ pub fn attach(plan: &Plan, prepared: &Prepared) -> Result<Root, Failure> {
     Root::new(tree)
 }
 
-/// What the host later mounts on the root file system must not appear in the container: the nearest mount at or
-/// above it receives nothing any more.
+/// The nearest mount at or above a directory receives nothing any more.
 fn isolate_nearest_mount(rootfs: &OwnedFd) -> Result<(), Failure> {
     const DEEPEST: usize = 4096;
     let private = Change { propagation: propagation::PRIVATE, ..Change::default() };

@@ -69,7 +69,7 @@ fn look(file: &Path, request: &Request, report: &mut Report) -> Result<()> {
     let host = Host::read(&layout)?;
     let plan = plan::plan_into(&config, request, &host, report)?;
     filter(&plan, report)?;
-    examine::examine(&plan, &host, &layout, report)
+    examine::examine(&plan, &layout, report)
 }
 
 /// Compiles the filter, without the cache, which belongs to the state of containers.

@@ -49,7 +49,7 @@ impl<'a> Creation<'a> {
             ..Request::default()
         };
         let setup = setup::setup(global, &bundle, request)?;
-        let rootless = setup::is_rootless(global, &setup.host)?;
+        let rootless = setup.host.is_rootless();
         Ok(Creation {
             root,
             id,

@@ -26,7 +26,7 @@ mod state;
 mod update;
 mod version;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, Verb};
 use crate::error::{Error, Result};
@@ -99,6 +99,9 @@ pub fn failure_status(verb: &Verb) -> i32 {
     }
 }
 
+/// The directory of all containers, for the root of the host.
+const ROOT_OF_HOST: &str = "/run/teu";
+
 /// The directory of all containers.
 ///
 /// The root of the host always uses /run/teu; everybody else a directory below XDG_RUNTIME_DIR.
@@ -120,9 +123,9 @@ fn root_path(global: &Global) -> Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let in_namespace = crate::host::in_user_namespace();
     match (user, runtime) {
-        (0, _) if !in_namespace => Ok(PathBuf::from("/run/teu")),
+        (0, _) if !in_namespace => Ok(PathBuf::from(ROOT_OF_HOST)),
         (_, Some(dir)) => Ok(dir.join("teu")),
-        (0, None) => Ok(PathBuf::from("/run/teu")),
+        (0, None) => Ok(PathBuf::from(ROOT_OF_HOST)),
         (user, None) => {
             let dir = PathBuf::from(format!("/run/user/{user}"));
             if dir.is_dir() {
@@ -153,5 +156,11 @@ fn locked(global: &Global, id: &str) -> Result<(Container, nix::fcntl::Flock<std
 
 /// Opens the directory of all containers, made when missing.
 fn make_root(global: &Global) -> Result<Root> {
-    Root::open(&root_path(global)?, true)
+    let path = root_path(global)?;
+    let root = Root::open(&path, true)?;
+    // Who tidies up XDG_RUNTIME_DIR leaves what has the sticky bit (XDG Base Directory Specification).
+    if global.root.is_none() && path != Path::new(ROOT_OF_HOST) {
+        root.keep()?;
+    }
+    Ok(root)
 }

@@ -31,6 +31,7 @@ pub fn setup(global: &Global, bundle: &Path, mut request: Request) -> Result<Set
     let layout = Layout::read()?;
     let host = Host::read(&layout)?;
     request.cgroup_driver = global.cgroup_driver()?;
+    request.rootless = rootless(global)?;
     let plan = plan::plan(&config, &request, &host)?;
     Ok(Setup { bytes, config, layout, host, plan })
 }
@@ -69,12 +70,15 @@ pub fn later_hooks(config: &Config) -> HookLists {
     })
 }
 
-/// `--rootless`: does the caller lack privileges over cgroups?
-pub fn is_rootless(global: &Global, host: &Host) -> Result<bool> {
+/// `--rootless`: whether missing privilege over cgroups is tolerated. `None` for `auto`.
+fn rootless(global: &Global) -> Result<Option<bool>> {
     match global.rootless.as_str() {
-        "" => Ok(host.is_rootless()),
-        text if text.eq_ignore_ascii_case("auto") => Ok(host.is_rootless()),
-        text => go_bool(text).ok_or_else(|| Error::usage(format!("invalid value for --rootless: {text:?}"))),
+        "" => Ok(None),
+        text if text.eq_ignore_ascii_case("auto") => Ok(None),
+        text => match go_bool(text) {
+            None => Err(Error::usage(format!("invalid value for --rootless: {text:?}"))),
+            known => Ok(known),
+        },
     }
 }
 

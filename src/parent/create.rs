@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::prepare::Prepared;
 use super::undo::Undo;
-use super::{failure, id_maps, net_devices, prepare, seccomp_agent};
+use super::{failure, id_maps, net_devices, prepare, seccomp_agent, user_namespaces};
 use crate::cgroup::{Cgroup, Layout, OomWatch, systemd};
 use crate::child::{self, Gate, Task};
 use crate::error::{Errno, Error, Kind, Result};
@@ -93,6 +93,7 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
             let record = record.into_inner().ok_or_else(|| Error::new(Kind::Bug, "the record is missing"))?;
             Ok(Created { init, sync, directory, record, cgroup, watch })
         }
+        Err(error) if plan.rootless => Err(undo.undo(user_namespaces::explain_denial(error))),
         Err(error) => Err(undo.undo(error)),
     }
 }
@@ -185,18 +186,23 @@ fn steps<'a>(
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
     let bring_up = |undo: &mut Undo<'a>| {
         if manager.is_none() {
-            cgroup.attach(init.pid, cgroup.into_fd().is_some())?;
+            cgroup.attach(init.pid, prepared.cgroup_of_init(plan).is_some())?;
         }
         if let Some(group) = group {
             group.add(init.pid).map_err(|error| error.at("/linux/intelRdt"))?;
         }
         reset_affinity(init.pid)?;
         // 5. Id maps, and the mounts that need them.
-        id_maps::write(init.pid, &plan.namespaces.user, options.rootless)?;
+        id_maps::write(init.pid, &plan.namespaces.user)?;
         id_maps::compare(init.pid, plan.namespaces.expected.as_ref())?;
         map_mounts(plan, prepared, init.pid)?;
+        if plan.delegates_cgroup {
+            delegate(plan, cgroup, init.pid)?;
+        }
         // 6. What only the host may set.
-        set_oom_score(&plan.limits, init.pid)?;
+        if !child::sets_own_oom_score(plan) {
+            set_oom_score(&plan.limits, init.pid)?;
+        }
         if !plan.net_devices.is_empty() {
             let namespace = Rc::new(network_namespace(plan, prepared, init.pid)?);
             net_devices::move_all(&plan.net_devices, &namespace, undo)?;
@@ -253,6 +259,18 @@ impl CgroupSetting<'_> {
     }
 }
 
+/// Gives the cgroup to the user of the process. An unprivileged caller can give it to itself alone.
+fn delegate(plan: &Plan, cgroup: &Cgroup, pid: i32) -> Result<()> {
+    let owner = id_maps::outer_uid(pid, plan.identity.uid)?;
+    match cgroup.delegate(owner, None) {
+        Err(error) if plan.rootless && error.errno() == Some(Errno::EPERM) => {
+            crate::log::warn(&format!("{error}"));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 /// Clones the init process. Does not return in it.
 fn clone_init(
     plan: &Plan,
@@ -275,8 +293,11 @@ fn clone_init(
     }
     let own_pids = join_pid_namespace(plan, prepared)?;
     let flags = if plan.namespaces.stage { 0 } else { plan.namespaces.cloned };
-    let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_fd() };
+    let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_of_init(plan) };
     let side = clone_child(flags, cgroup, Parentage::Mine).map_err(|e| match e {
+        Errno::EPERM | Errno::ENOSPC | Errno::EUSERS if flags & flag::USER != 0 => {
+            user_namespaces::explain_clone(failed("clone3(2)", e), e)
+        }
         Errno::EINVAL | Errno::ENOSPC => failed("clone3(2)", e)
             .hint("the kernel lacks a namespace, or a limit in /proc/sys/user is reached"),
         _ => failed("clone3(2)", e),
@@ -307,9 +328,11 @@ fn clone_init(
     }
 }
 
-/// A pid namespace can only be joined for children, so the parent does it around the clone.
+/// A pid namespace can only be joined for children, so the parent does it around the clone, unless there is a process
+/// in between.
 fn join_pid_namespace(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd>> {
-    let Some(index) = plan.namespaces.joined.iter().position(|join| join.flag == flag::PID) else {
+    let joined = plan.namespaces.joined.iter().position(|join| join.flag == flag::PID);
+    let Some(index) = joined.filter(|_| !plan.namespaces.stage) else {
         return Ok(None);
     };
     let failed = |call: &'static str, e| {
@@ -484,18 +507,20 @@ impl Talk<'_> {
         loop {
             let message = receive(self.sync)
                 .map_err(|e| Error::kernel("listen to the init process", "recvmsg(2)", e))?;
-            match message.map(|(message, _)| message) {
+            let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
+            match message {
                 Some(FromChild::TimeOffsets) => {
                     let offsets = self.plan.namespaces.time_offsets.as_deref().unwrap_or_default();
                     id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
                 }
+                Some(FromChild::BoundInstead(index)) => self.tell_bound(index as usize),
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
-                Some(FromChild::Listener(number)) => {
+                Some(FromChild::Listener) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
                         let state = self.prepared.hook_state();
                         let now = ("creating", self.init.pid);
-                        seccomp_agent::hand_over(seccomp, self.init, number, state, now)?;
+                        seccomp_agent::hand_over(seccomp, self.init, passed, state, now)?;
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),
@@ -507,6 +532,14 @@ impl Talk<'_> {
             }
             self.go()?;
         }
+    }
+
+    fn tell_bound(&self, index: usize) {
+        let Some(mount) = self.plan.mounts.get(index) else { return };
+        crate::log::warn(&format!(
+            "the user namespace may not mount a file system of its own on {}: that of the host is bound there ({})",
+            mount.shown, mount.at
+        ));
     }
 
     fn run_host_hooks(&self) -> Result<()> {

@@ -11,7 +11,6 @@ use super::root_mount::RootMount;
 use super::{id_maps, net_devices, prepare};
 use crate::cgroup::{self, Layout};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::host::Host;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::mounts::Kind;
@@ -25,7 +24,7 @@ use crate::sys::{path, seccomp};
 /// Tells everything that this host and this caller cannot do.
 ///
 /// The plan may lack what is wrong with the configuration. Errors: none where the report goes on.
-pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -> Result<()> {
+pub fn examine(plan: &Plan, layout: &Layout, report: &mut Report) -> Result<()> {
     // Without a path there is an error about it already.
     let rootfs = match plan.rootfs.path.as_os_str().is_empty() {
         true => None,
@@ -37,7 +36,7 @@ pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -
             report.keep(RootMount::copy(rootfs.as_fd()))?;
         }
     }
-    namespaces(plan, host, report)?;
+    namespaces(plan, report)?;
     mounts(plan, report)?;
     nodes(plan, report)?;
     cgroups(plan, layout, report)?;
@@ -55,7 +54,7 @@ pub fn examine(plan: &Plan, host: &Host, layout: &Layout, report: &mut Report) -
 }
 
 /// Kinds that the kernel has, those that are joined, and whether the caller may map the ids.
-fn namespaces(plan: &Plan, host: &Host, report: &mut Report) -> Result<()> {
+fn namespaces(plan: &Plan, report: &mut Report) -> Result<()> {
     let namespaces = &plan.namespaces;
     for (flag, name, file, _) in KINDS {
         if namespaces.is_listed(flag) && !Path::new("/proc/self/ns").join(file).exists() {
@@ -75,8 +74,7 @@ fn namespaces(plan: &Plan, host: &Host, report: &mut Report) -> Result<()> {
         && !report.is_incomplete("/linux/uidMappings")
         && !report.is_incomplete("/linux/gidMappings")
     {
-        let rootless = host.is_rootless() && !host.in_user_namespace;
-        let made = id_maps::namespace_of(&namespaces.user, rootless);
+        let made = id_maps::namespace_of(&namespaces.user);
         report.keep(made.map_err(|e| e.at(namespaces.pointer(crate::plan::namespaces::flag::USER))))?;
     }
     Ok(())

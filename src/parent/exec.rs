@@ -61,7 +61,8 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
     let init = options.container.init.as_ref().ok_or_else(stopped)?;
     // 1. Everything is found before anything is started.
     let (console, relay) = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
-    let namespaces = foreign_namespaces(plan, init)?;
+    let is_waiting = options.container.status == Status::Created;
+    let namespaces = foreign_namespaces(plan, init, is_waiting)?;
     let root = foreign_root(plan, init)?;
     let own = options.container.cgroup();
     let cgroup = choose_cgroup(&own, init, options.sub_cgroups)?;
@@ -110,7 +111,7 @@ fn died() -> Error {
 
 /// The kinds of namespaces in which the container's init process is and this one is not, of those that the
 /// container was given.
-fn foreign_namespaces(plan: &ExecPlan, init: &Child) -> Result<u64> {
+fn foreign_namespaces(plan: &ExecPlan, init: &Child, is_waiting: bool) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut flags = 0;
     for (flag, name, file, _) in KINDS.iter().filter(|(flag, ..)| plan.namespaces & flag != 0) {
@@ -123,6 +124,11 @@ fn foreign_namespaces(plan: &ExecPlan, init: &Child) -> Result<u64> {
             Ok(other) if other != own => flags |= flag,
             Ok(_) => {}
             Err(_) if has_ended(init) => return Err(stopped()),
+            Err(e) if is_waiting && e.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Error::state("cannot exec in a container that has not been started")
+                    .call("statx(2)", Errno::EACCES)
+                    .hint("until then its process is hidden from the unprivileged user whose it is; start it first"));
+            }
             Err(e) => {
                 let doing = format!("look up the {name} namespace of the container");
                 return Err(Error::io(doing, "statx(2)", &e));
@@ -316,7 +322,7 @@ impl Attempt<'_> {
                     self.hand_to_recorder(passed)?;
                     continue;
                 }
-                Some(FromChild::Listener(number)) => self.hand_over(process, number)?,
+                Some(FromChild::Listener) => self.hand_over(process, passed)?,
                 Some(FromChild::Executing) => {
                     about_to = true;
                     continue;
@@ -331,10 +337,10 @@ impl Attempt<'_> {
         }
     }
 
-    fn hand_over(&self, process: &Child, number: i32) -> Result<()> {
+    fn hand_over(&self, process: &Child, listener: Option<OwnedFd>) -> Result<()> {
         let Some(seccomp) = &self.plan.security.seccomp else { return Ok(()) };
         let state = self.options.container.record.hook_state();
-        seccomp_agent::hand_over(seccomp, process, number, &state, ("running", self.init.pid))
+        seccomp_agent::hand_over(seccomp, process, listener, &state, ("running", self.init.pid))
     }
 
     fn hand_to_recorder(&self, listener: Option<OwnedFd>) -> Result<()> {

@@ -1,11 +1,16 @@
 //! Turns the four numbers that the child sends into a sentence: the parent has the same plan.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::access::{self, Use, Who};
 use crate::error::{Errno, Error, Kind};
 use crate::hints;
 use crate::plan::Plan;
 use crate::plan::exec::ExecPlan;
-use crate::plan::mounts::Kind as MountKind;
+use crate::plan::mounts::{Kind as MountKind, Mount};
 use crate::plan::process::{Process, Program};
 use crate::plan::security::Security;
 use crate::sync::{Call, Failure, Phase};
@@ -13,14 +18,55 @@ use crate::sync::{Call, Failure, Phase};
 /// The error of a failure in the child.
 pub fn error(plan: &Plan, failure: &Failure) -> Error {
     if let Some(error) = of_program(&plan.process, failure) {
-        return error;
+        return diagnosed(plan, failure, error);
     }
     let item = failure.item as usize;
     if let Some(hook) = hook(plan, failure.phase, item) {
         let text = format!("error running {}: {}", hook.name, text(failure));
         return Error::new(Kind::Hook, text).at(&hook.at);
     }
-    sentence(place(plan, failure.phase, item, failure.call), failure)
+    diagnosed(plan, failure, sentence(place(plan, failure.phase, item, failure.call), failure))
+}
+
+/// Adds whose way ended where, when that can be seen from here.
+fn diagnosed(plan: &Plan, failure: &Failure, error: Error) -> Error {
+    if !access::is_denial(errno(failure)) {
+        return error;
+    }
+    let root = || Who::root_of(&plan.namespaces);
+    let user = || Who::user_of(&plan.namespaces, &plan.identity);
+    let rootfs = &plan.rootfs.path;
+    match failure.phase {
+        Phase::Rootfs => access::explain(error, root().as_ref(), rootfs, Use::Enter),
+        Phase::Mounts => match plan.mounts.get(failure.item as usize) {
+            Some(Mount { kind: MountKind::Bind { source, .. }, .. }) if failure.call == Call::OpenTree => {
+                access::explain(error, Some(&Who::caller()), path(source.to_bytes()), Use::Reach)
+            }
+            Some(mount) => {
+                let destination = path(mount.destination.to_bytes());
+                access::explain_inside(error, root().as_ref(), rootfs, destination, Use::Make)
+            }
+            None => error,
+        },
+        Phase::Cwd => {
+            let cwd = path(plan.process.cwd.to_bytes());
+            let who = if failure.call == Call::Mkdirat { root() } else { user() };
+            let purpose = if failure.call == Call::Mkdirat { Use::Make } else { Use::Enter };
+            access::explain_inside(error, who.as_ref(), rootfs, cwd, purpose)
+        }
+        Phase::Program | Phase::Execve => match &plan.process.program {
+            Program::Path(program) => {
+                let program = path(program.to_bytes());
+                access::explain_inside(error, user().as_ref(), rootfs, program, Use::Execute)
+            }
+            Program::Search { .. } => error,
+        },
+        _ => error,
+    }
+}
+
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// The error of a failure in a process that was to be added to a container.
@@ -139,6 +185,7 @@ fn place(plan: &Plan, phase: Phase, item: usize, call: Call) -> (String, String)
             Some(join) => (format!("enter the namespace {}", join.path.to_string_lossy()), join.at.clone()),
             None => fixed("/linux/namespaces"),
         },
+        Phase::OomScore => fixed("/process/oomScoreAdj"),
         Phase::TimeOffsets => fixed("/linux/timeOffsets"),
         Phase::HostName => fixed("/hostname"),
         Phase::DomainName => fixed("/domainname"),

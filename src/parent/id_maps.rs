@@ -8,20 +8,74 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::error::{Errno, Error, Result};
 use crate::plan::namespaces::{IdMap, User, flag};
 use crate::sys::clone::{Parentage, Side, clone_child, exit_now};
-use crate::sys::{fd, path};
+use crate::sys::{fd, identity, path};
 
-/// Writes uid_map and gid_map of `pid`, each with one write(2).
+use super::id_helpers;
+
+/// How the maps of a user namespace can be written (user_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The caller has CAP_SETUID and CAP_SETGID over its own user namespace.
+    Privileged,
+    /// Anybody may map the own ids, if setgroups(2) is denied before.
+    OwnIds,
+    /// The programs of the host that know who has which subordinate ids.
+    Helpers,
+}
+
+fn way(uids: &IdMap, gids: &IdMap, effective: u64, (uid, gid): (u32, u32)) -> Way {
+    const CAP_SETGID: u64 = 1 << 6;
+    const CAP_SETUID: u64 = 1 << 7;
+    if effective & (CAP_SETUID | CAP_SETGID) == CAP_SETUID | CAP_SETGID {
+        Way::Privileged
+    } else if uids.is_only(uid) && gids.is_only(gid) {
+        Way::OwnIds
+    } else {
+        Way::Helpers
+    }
+}
+
+/// Writes uid_map and gid_map of `pid`, each at once.
 ///
 /// Errors: EPERM when the caller may not map these ids; EINVAL for what the kernel cannot map.
-pub fn write(pid: i32, user: &User, rootless: bool) -> Result<()> {
+pub fn write(pid: i32, user: &User) -> Result<()> {
     let User::New { uids, gids } = user else { return Ok(()) };
-    if rootless {
-        // Without privilege over groups the kernel wants this first (user_namespaces(7)).
-        write_file(pid, "setgroups", "deny", "/linux/gidMappings")?;
+    let (effective, ..) =
+        identity::capabilities().map_err(|e| Error::kernel("read own capabilities", "capget(2)", e))?;
+    match way(uids, gids, effective, (identity::effective_uid(), identity::effective_gid())) {
+        Way::Helpers => {
+            id_helpers::UIDS.write(pid, uids)?;
+            return id_helpers::GIDS.write(pid, gids);
+        }
+        Way::OwnIds => write_file(pid, "setgroups", "deny", "/linux/gidMappings")?,
+        Way::Privileged => {}
     }
     write_file(pid, "uid_map", &uids.text(), "/linux/uidMappings")?;
     write_file(pid, "gid_map", &gids.text(), "/linux/gidMappings")
 }
+
+/// The id that user `uid` of the user namespace of process `pid` has here.
+///
+/// Errors: EOVERFLOW when it is not mapped.
+pub fn outer_uid(pid: i32, uid: u32) -> Result<u32> {
+    let doing = "read the id map of the container";
+    let text = std::fs::read_to_string(format!("/proc/{pid}/uid_map"))
+        .map_err(|error| Error::io(doing, "read(2)", &error))?;
+    outer_id(&text, uid)
+        .ok_or_else(|| Error::kernel(doing, "read(2)", Errno::EOVERFLOW).at("/process/user/uid"))
+}
+
+fn outer_id(map: &str, id: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u32>().ok());
+        let (inside, outside, count) = (fields.next()??, fields.next()??, fields.next()??);
+        let offset = id.checked_sub(inside).filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    })
+}
+
+/// In bytes. Where pages are larger, more is permitted.
+const SMALLEST_PAGE: usize = 4096;
 
 /// Compares the maps of a process, which has joined its user namespace, with those that it must have.
 pub fn compare(pid: i32, expected: Option<&(IdMap, IdMap)>) -> Result<()> {
@@ -63,6 +117,10 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
         .map_err(|e| failed("openat(2)", &e))?;
     match file.write(text.as_bytes()) {
         Ok(length) if length == text.len() => Ok(()),
+        Err(error) if text.len() >= SMALLEST_PAGE && error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(failed("write(2)", &error)
+                .hint("all lines of a mapping together must be less than a page of memory; join neighbouring ranges"))
+        }
         Ok(_) => Err(Error::kernel(format!("write {name}"), "write(2)", Errno::EIO).at(at)),
         Err(error) => Err(failed("write(2)", &error)),
     }
@@ -70,11 +128,11 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
 
 /// A user namespace with these maps that nobody lives in.
 pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {
-    namespace_of(&User::New { uids: uids.clone(), gids: gids.clone() }, false)
+    namespace_of(&User::New { uids: uids.clone(), gids: gids.clone() })
 }
 
 /// The same for the maps of a container, which `check` tries.
-pub fn namespace_of(maps: &User, rootless: bool) -> Result<OwnedFd> {
+pub fn namespace_of(maps: &User) -> Result<OwnedFd> {
     let failed = |call: &'static str, e| Error::kernel("make a user namespace", call, e);
     let (reading, writing) = fd::pipe().map_err(|e| failed("pipe2(2)", e))?;
     let child = match clone_child(flag::USER, None, Parentage::Mine).map_err(|e| failed("clone3(2)", e))? {
@@ -86,7 +144,7 @@ pub fn namespace_of(maps: &User, rootless: bool) -> Result<OwnedFd> {
         }
         Side::Parent(child) => child,
     };
-    let opened = write(child.pid, maps, rootless).and_then(|()| open_namespace(child.pid, "user"));
+    let opened = write(child.pid, maps).and_then(|()| open_namespace(child.pid, "user"));
     drop(writing);
     let _ = child.wait();
     opened
@@ -103,6 +161,40 @@ pub fn open_namespace(pid: i32, file: &str) -> Result<OwnedFd> {
 mod tests {
     use super::*;
     use crate::plan::namespaces::IdRange;
+
+    fn map(inside: u32, outside: u32, count: u32) -> IdMap {
+        IdMap(vec![IdRange { inside, outside, count }])
+    }
+
+    #[test]
+    fn setgroups_is_denied_for_the_own_ids_of_an_unprivileged_caller_only() {
+        let own = (map(0, 1000, 1), map(0, 100, 1));
+        let ids = (1000, 100);
+        assert_eq!(way(&own.0, &own.1, 0, ids), Way::OwnIds);
+        assert_eq!(way(&own.0, &own.1, u64::MAX, ids), Way::Privileged);
+        assert_eq!(way(&own.0, &own.1, 1 << 7, ids), Way::OwnIds);
+    }
+
+    #[test]
+    fn an_id_is_found_in_the_map_of_a_process() {
+        let map = "         0       1000          1\n         1     100000      65535\n";
+        assert_eq!(outer_id(map, 0), Some(1000));
+        assert_eq!(outer_id(map, 7), Some(100_006));
+        assert_eq!(outer_id(map, 65536), None);
+        assert_eq!(outer_id("0 0 4294967295\n", 5), Some(5));
+    }
+
+    #[test]
+    fn whatever_is_more_than_the_own_ids_needs_the_helpers() {
+        let ids = (1000, 1000);
+        let own = map(0, 1000, 1);
+        for other in [map(0, 1000, 2), map(0, 1001, 1)] {
+            assert_eq!(way(&other, &own, 0, ids), Way::Helpers);
+            assert_eq!(way(&own, &other, 0, ids), Way::Helpers);
+        }
+        let two = IdMap([map(0, 1000, 1).0, map(1, 100_000, 10).0].concat());
+        assert_eq!(way(&two, &two, 0, ids), Way::Helpers);
+    }
 
     #[test]
     fn maps_are_compared_range_by_range() {

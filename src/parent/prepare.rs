@@ -4,19 +4,20 @@
 //! only has to attach.
 
 use std::cell::OnceCell;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::access::{self, Use, Who};
 use super::console;
 use super::root_mount::RootMount;
 use crate::cgroup::{Cgroup, Layout, MountView};
 use crate::error::{Errno, Error, Result};
 use crate::plan::Plan;
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::{Driver, Mode};
 use crate::plan::devices::Node;
 use crate::plan::mounts::{IdMapping, Kind, Mount};
 use crate::plan::namespaces::{Join, KINDS, flag};
@@ -97,7 +98,7 @@ pub enum CgroupView {
         /// The container's own directory, where making a new mount may be refused.
         own: OnceCell<OwnedFd>,
         /// The top of the host's hierarchy, for a container that sees it as the host does: without a cgroup namespace.
-        top: Option<OwnedFd>,
+        top: Option<Source>,
     },
     /// One hierarchy for each group of controllers.
     V1(Vec<HierarchyView>),
@@ -135,8 +136,8 @@ pub struct Prepared {
     pub id_maps: Vec<Option<OwnedFd>>,
     /// By joined namespace.
     pub namespaces: Vec<OwnedFd>,
-    /// By device, when nodes are bound: detached copies.
-    pub device_nodes: Vec<Option<OwnedFd>>,
+    /// By device, when nodes are bound.
+    pub device_nodes: Vec<Option<Source>>,
     /// The host's /dev/null as a detached mount; `None` without the privilege to copy it.
     pub null: Option<OwnedFd>,
     /// Compiled filter.
@@ -208,8 +209,15 @@ impl Prepared {
         self.needs_privilege
     }
 
+    /// The directory into which the init process is cloned. Not by a process that has joined a cgroup namespace, in
+    /// which the directory need not be: then the parent moves the init process.
+    pub fn cgroup_of_init(&self, plan: &Plan) -> Option<BorrowedFd<'_>> {
+        let hidden = plan.namespaces.stage && plan.namespaces.join_of(flag::CGROUP).is_some();
+        if hidden { None } else { self.cgroup_fd() }
+    }
+
     /// The directory for CLONE_INTO_CGROUP.
-    pub fn cgroup_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn cgroup_fd(&self) -> Option<BorrowedFd<'_>> {
         self.cgroup.as_ref().and_then(Cgroup::into_fd)
     }
 
@@ -293,7 +301,8 @@ pub(super) fn rootfs(plan: &Plan) -> Result<(OwnedFd, CString)> {
         Error::kernel(format!("open the root file system {shown}"), call, errno).at(at)
     };
     let real = std::fs::canonicalize(&plan.rootfs.path).map_err(|e| {
-        failed("openat2(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+        let error = failed("openat2(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+        access::explain(error, Some(&Who::caller()), &plan.rootfs.path, Use::Reach)
             .hint("root.path is relative to the bundle unless it is absolute")
     })?;
     let real = CString::new(real.into_os_string().into_encoded_bytes())
@@ -315,7 +324,9 @@ pub(super) fn source(mount: &Mount) -> Result<Option<Source>> {
     };
     let failed = |call: &'static str, errno: Errno| {
         let what = format!("open the source {} of the mount on {}", source.to_string_lossy(), mount.shown);
-        Error::kernel(what, call, errno).at(format!("{}/source", mount.at))
+        let error = Error::kernel(what, call, errno).at(format!("{}/source", mount.at));
+        let path = std::path::Path::new(OsStr::from_bytes(source.to_bytes()));
+        access::explain(error, Some(&Who::caller()), path, Use::Reach)
     };
     if *copy_symlink {
         let stat = path::statx(path::cwd_fd(), source, libc::AT_SYMLINK_NOFOLLOW)
@@ -328,16 +339,44 @@ pub(super) fn source(mount: &Mount) -> Result<Option<Source>> {
             return Ok(Some(Source::Link(link)));
         }
     }
-    let flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-    match open_tree_clone(path::cwd_fd(), source, *recursive, flags) {
-        Ok(tree) => Ok(Some(Source::Tree(tree))),
-        Err(Errno::EPERM) => {
-            let open_flags = if *no_follow { libc::O_NOFOLLOW } else { 0 };
-            let found = path::open_host_path(source, open_flags).map_err(|e| failed("openat2(2)", e))?;
-            let stat = path::stat_fd(found.as_fd()).map_err(|e| failed("statx(2)", e))?;
-            Ok(Some(Source::Path { path: source.clone(), stat }))
+    let found = Source::at(source, *recursive, *no_follow).map_err(|(call, errno)| failed(call, errno))?;
+    if let (Source::Path { .. }, Some(_)) = (&found, &mount.id_mapping) {
+        let what = format!("map the ids of the mount on {}", mount.shown);
+        return Err(Error::kernel(what, "mount_setattr(2)", Errno::EPERM).at(&mount.at).hint(
+            "it needs privilege where the file system was mounted, which an unprivileged user does not have; the owner \
+             of the files can be changed instead (:U of podman)",
+        ));
+    }
+    Ok(Some(found))
+}
+
+impl Source {
+    /// Copies the tree at `path`, or remembers what is there when the caller may not copy it.
+    fn at(
+        path: &CString,
+        recursive: bool,
+        no_follow: bool,
+    ) -> std::result::Result<Source, (&'static str, Errno)> {
+        let flags = if no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+        match open_tree_clone(path::cwd_fd(), path, recursive, flags) {
+            Ok(tree) => Ok(Source::Tree(tree)),
+            Err(Errno::EPERM) => {
+                let flags = if no_follow { libc::O_NOFOLLOW } else { 0 };
+                let found = path::open_host_path(path, flags).map_err(|e| ("openat2(2)", e))?;
+                let stat = path::stat_fd(found.as_fd()).map_err(|e| ("statx(2)", e))?;
+                Ok(Source::Path { path: path.clone(), stat })
+            }
+            Err(errno) => Err(("open_tree(2)", errno)),
         }
-        Err(errno) => Err(failed("open_tree(2)", errno)),
+    }
+
+    /// What it is.
+    fn stat(&self) -> std::result::Result<Stat, Errno> {
+        match self {
+            Source::Tree(tree) => path::stat_fd(tree.as_fd()),
+            Source::Path { stat, .. } => Ok(*stat),
+            Source::Link(_) => Err(Errno::ELOOP),
+        }
     }
 }
 
@@ -415,7 +454,7 @@ pub(super) fn null_mount() -> Result<Option<OwnedFd>> {
 }
 
 /// In a user namespace nodes cannot be made; those of the host are bound, if they are the same devices.
-fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+fn device_nodes(plan: &Plan) -> Result<Vec<Option<Source>>> {
     if !plan.devices.bind_nodes || !plan.devices.populate {
         return Ok(Vec::new());
     }
@@ -423,7 +462,7 @@ fn device_nodes(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
 }
 
 /// A node of the host, if it is the device that is meant. Fifos are made in any case.
-pub(super) fn device_node(node: &Node) -> Result<Option<OwnedFd>> {
+pub(super) fn device_node(node: &Node) -> Result<Option<Source>> {
     if node.mode & libc::S_IFMT == libc::S_IFIFO {
         return Ok(None);
     }
@@ -432,12 +471,12 @@ pub(super) fn device_node(node: &Node) -> Result<Option<OwnedFd>> {
         Error::kernel(what, call, e).at(&node.at)
     };
     let host = CString::new(node.shown.as_str()).map_err(|_| failed("open_tree(2)", Errno::EINVAL))?;
-    let tree = open_tree_clone(path::cwd_fd(), &host, false, 0).map_err(|e| failed("open_tree(2)", e))?;
-    let stat = path::stat_fd(tree.as_fd()).map_err(|e| failed("statx(2)", e))?;
+    let source = Source::at(&host, false, false).map_err(|(call, e)| failed(call, e))?;
+    let stat = source.stat().map_err(|e| failed("statx(2)", e))?;
     if stat.kind() != node.mode & libc::S_IFMT || stat.rdev != node.numbers {
         return Err(Error::config(&node.at, format!("{} of the host is another device", node.shown)));
     }
-    Ok(Some(tree))
+    Ok(Some(source))
 }
 
 /// What is shown by a mount of type cgroup: the container's own cgroups, which exist or will exist, or, without any,
@@ -453,15 +492,15 @@ pub fn cgroup_view(plan: &Plan, shown: Option<MountView>, layout: &Layout) -> Re
         CString::new(text).map_err(|_| Error::config(&mount.at, "a cgroup path contains a NUL byte"))
     };
     let own_view = plan.namespaces.has(flag::CGROUP);
+    let top = || {
+        let hierarchy = layout.unified().filter(|_| !own_view)?;
+        Source::at(&string(&hierarchy.mount_point.to_string_lossy()).ok()?, false, false).ok()
+    };
     Ok(match shown {
+        // The container stays in the cgroup of the caller.
+        None if layout.mode() == Mode::V2 => CgroupView::V2 { own: OnceCell::new(), top: top() },
         None => CgroupView::None,
-        Some(MountView::V2(_)) => CgroupView::V2 {
-            own: OnceCell::new(),
-            top: match layout.unified() {
-                Some(hierarchy) if !own_view => copy_cgroup(mount, &hierarchy.mount_point).ok(),
-                _ => None,
-            },
-        },
+        Some(MountView::V2(_)) => CgroupView::V2 { own: OnceCell::new(), top: top() },
         Some(MountView::V1(hierarchies)) => {
             let mut views = Vec::with_capacity(hierarchies.len());
             for hierarchy in hierarchies {

@@ -8,19 +8,19 @@ use std::path::Path;
 use teu_seccomp::notify::{ContainerState, container_process_state};
 
 use super::console::connect_to;
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::parent::prepare::HookState;
 use crate::plan::security::Seccomp;
-use crate::sys::clone::{Child, pidfd_getfd};
+use crate::sys::clone::Child;
 use crate::sys::fd;
 
-/// Takes descriptor `number` of the child and sends it, with the state document of the container, in one message.
+/// Sends the listener, with the state document of the container, in one message.
 ///
 /// `status` and `init` are the state of the container and the pid of its init process.
 pub fn hand_over(
     seccomp: &Seccomp,
     child: &Child,
-    number: i32,
+    listener: Option<OwnedFd>,
     state: &HookState,
     (status, init): (&str, i32),
 ) -> Result<()> {
@@ -28,8 +28,8 @@ pub fn hand_over(
     let Some(path) = seccomp.policy.listener_path() else {
         return Err(Error::config(at, "a profile with SCMP_ACT_NOTIFY needs listenerPath"));
     };
-    let listener: OwnedFd = pidfd_getfd(child.pidfd.as_fd(), number)
-        .map_err(|e| Error::kernel("fetch the seccomp listener", "pidfd_getfd(2)", e).at(at))?;
+    let listener = listener
+        .ok_or_else(|| Error::kernel("fetch the seccomp listener", "recvmsg(2)", Errno::EBADF).at(at))?;
     let agent = connect_to(Path::new(path), "seccomp agent")
         .map_err(|e| e.within("failed to connect with seccomp agent").at(at))?;
     let annotations = state.annotations.as_object().into_iter().flatten();

@@ -101,10 +101,12 @@ pub fn plan(
         }
     }
     let keep = annotations.get(KEEP_GROUPS).is_some_and(|value| value == "1");
-    let denied = host.is_rootless() && !host.in_user_namespace;
+    let denied = namespaces.denies_groups(host);
     if denied && !additional.is_empty() {
         let problem = "cannot set any additional groups in a rootless container";
-        report.refuse(Error::config(format!("{base}/user/additionalGids"), problem))?;
+        report.refuse(Error::config(format!("{base}/user/additionalGids"), problem).hint(
+            "only the own group is mapped; with a range of /etc/subgid in gidMappings it is possible",
+        ))?;
     }
     let names = |set: &str| format!("{base}/capabilities/{set}");
     let capabilities = match &extras.capabilities {

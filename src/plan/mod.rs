@@ -62,6 +62,8 @@ pub struct Request {
     pub listen_fds: u32,
     /// `--systemd-cgroup`, or the driver that `--cgroup-manager` names.
     pub cgroup_driver: cgroup::Driver,
+    /// `--rootless`: the caller may lack privilege over cgroups, or may not. `None` when that is to be found out.
+    pub rootless: Option<bool>,
     /// The relay directory for NOTIFY_SOCKET, when the caller waits for readiness.
     pub notify_directory: Option<PathBuf>,
 }
@@ -113,6 +115,8 @@ pub struct Plan {
     pub passed_fds: u32,
     /// The caller is not the root of the host.
     pub rootless: bool,
+    /// The cgroup is given to the user of the process, who may make cgroups below it.
+    pub delegates_cgroup: bool,
     /// What is suspicious but no error.
     pub warnings: Vec<Warning>,
 }
@@ -157,7 +161,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         linux,
         driver: request.cgroup_driver,
         mode: host.cgroup_mode,
-        rootless: host.is_rootless(),
+        rootless: request.rootless.unwrap_or(host.is_rootless()),
         unified: &host.unified_controllers,
         device_nodes: &nodes,
         annotations: Some(&annotations),
@@ -185,6 +189,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
             Some(c_string(&format!("_ses.{}", request.id), "/")?)
         },
         rootless: host.is_rootless(),
+        delegates_cgroup: delegates(&cgroup, &namespaces, &mounts),
         passed_fds: request.preserve_fds.saturating_add(request.listen_fds),
         process: planned_process,
         annotations,
@@ -198,6 +203,22 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         security,
         warnings: Vec::new(),
     })
+}
+
+/// Source: config-linux.md#cgroup-ownership.
+fn delegates(
+    cgroup: &cgroup::CgroupPlan,
+    namespaces: &namespaces::Namespaces,
+    mounts: &[mounts::Mount],
+) -> bool {
+    let writable = |mount: &&mounts::Mount| {
+        (mount.attributes.set | mount.recursive.set) & mounts::attr::RDONLY == 0
+            && matches!(mount.kind, mounts::Kind::Cgroup { .. })
+    };
+    cgroup.mode == cgroup::Mode::V2
+        && cgroup.driver != cgroup::Driver::Disabled
+        && namespaces.is_new(namespaces::flag::CGROUP)
+        && mounts.iter().filter(|mount| mount.is_at("sys/fs/cgroup")).any(|mount| writable(&mount))
 }
 
 /// The version must be SemVer of major 1; newer minors are fine, since unknown properties are ignored.

@@ -216,6 +216,15 @@ fn one(
     }
     let filled = report.keep(file_system(mount, &options, &mut made, fstype))?;
     report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
+    if namespaces.has_user()
+        && let Some((IdMapping::Own { .. }, _)) = &made.id_mapping
+    {
+        let problem = "a user namespace has no power over other ids for a file system of its own";
+        report.refuse(
+            Error::config(pointer("uidMappings"), problem)
+                .hint("without mappings its ids are those of the container"),
+        )?;
+    }
     if fstype == "mqueue" && !namespaces.has(flag::IPC) && namespaces.has_user() {
         report.warn(at, "mqueue needs an ipc namespace of its own in a user namespace");
     }

@@ -2,7 +2,7 @@
 //!
 //! One clone3(2) makes all new namespaces at once: the kernel makes the user namespace first and gives it the
 //! others. What that call cannot do is planned here as well:
-//! - a pid namespace can only be joined for children: the parent does it around the clone;
+//! - a pid namespace can only be joined for children: whoever clones the init process does it before;
 //! - the cgroup namespace must be made once inside the final cgroup: the child unshares it;
 //! - a time namespace gets its offsets before anybody is in it: the child unshares it, the parent writes the
 //!   offsets, the child enters it;
@@ -66,6 +66,19 @@ impl IdMap {
             let offset = inside.checked_sub(range.inside)?;
             (offset < range.count).then(|| range.outside + offset)
         })
+    }
+
+    /// The inner id of an outer one.
+    pub fn inside(&self, outside: u32) -> Option<u32> {
+        self.0.iter().find_map(|range| {
+            let offset = outside.checked_sub(range.outside)?;
+            (offset < range.count).then(|| range.inside + offset)
+        })
+    }
+
+    /// True when it maps this outer id and no other.
+    pub fn is_only(&self, outside: u32) -> bool {
+        matches!(self.0.as_slice(), [range] if range.outside == outside && range.count == 1)
     }
 
     /// The text that is written to /proc/PID/uid_map.
@@ -144,6 +157,15 @@ impl Namespaces {
         self.user != User::Inherited
     }
 
+    /// True when the kernel will deny setgroups(2): the maps are written without privilege over groups.
+    pub fn denies_groups(&self, host: &Host) -> bool {
+        const CAP_SETGID: u64 = 1 << 6;
+        match &self.user {
+            User::New { gids, .. } => host.permitted & CAP_SETGID == 0 && gids.is_only(host.gid),
+            _ => false,
+        }
+    }
+
     /// The id outside of user 0 inside, as far as the configuration tells.
     pub fn root_ids(&self) -> (u32, u32) {
         match &self.user {
@@ -212,13 +234,12 @@ fn kind(typ: LinuxNamespaceType) -> (u64, &'static str) {
 }
 
 /// A joined user namespace owns what is made after it, and what is joined before a new one must be joined with
-/// the privileges outside. The pid namespace is joined by the parent and the cgroup namespace last, so they do
-/// not count for the second rule.
+/// the privileges outside. The pid namespace is joined by the parent, so it does not count for the second rule.
 fn needs_stage(planned: &Namespaces) -> bool {
     match planned.user {
         User::Inherited => false,
         User::Joined => true,
-        User::New { .. } => planned.joined.iter().any(|join| join.flag & (flag::PID | flag::CGROUP) == 0),
+        User::New { .. } => planned.joined.iter().any(|join| join.flag != flag::PID),
     }
 }
 

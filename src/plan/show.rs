@@ -60,12 +60,12 @@ fn clone(plan: &Plan, table: &mut Table) {
             table.line("parent", "resctrl", &what, "/linux/intelRdt");
         }
     }
-    joins("parent", namespaces, table, |flag| flag == flag::PID);
+    joins("parent", namespaces, table, |flag| flag == flag::PID && !namespaces.stage);
     let mut who = "parent";
     if namespaces.stage {
         table.line("parent", "clone3", "a process that joins namespaces first", "/linux/namespaces");
         // What belongs to the user namespace is refused before it, and tried again after it.
-        joins("stage", namespaces, table, |flag| flag & (flag::PID | flag::CGROUP | flag::USER) == 0);
+        joins("stage", namespaces, table, |flag| flag != flag::USER);
         joins("stage", namespaces, table, |flag| flag == flag::USER);
         who = "stage";
     }
@@ -88,6 +88,9 @@ fn clone(plan: &Plan, table: &mut Table) {
         {
             table.line("parent", "write", &format!("{file}: {}", lines(&map.text())), at);
         }
+    }
+    if plan.delegates_cgroup {
+        table.line("parent", "chown", &format!("the cgroup to user {}", plan.identity.uid), "/mounts");
     }
     if let Some(score) = plan.limits.oom_score_adj {
         table.line("parent", "write", &format!("oom_score_adj {score}"), "/process/oomScoreAdj");
@@ -140,7 +143,7 @@ fn namespaces(plan: &Plan, table: &mut Table) {
     if !namespaces.stage {
         joins("child", namespaces, table, |flag| flag & (flag::PID | flag::CGROUP) == 0);
     }
-    joins("child", namespaces, table, |flag| flag == flag::CGROUP);
+    joins("child", namespaces, table, |flag| flag == flag::CGROUP && !namespaces.stage);
     for (flag, name) in [(flag::CGROUP, "cgroup"), (flag::TIME, "time")] {
         if namespaces.unshared & flag != 0 {
             table.line("child", "unshare", name, namespaces.pointer(flag));

@@ -134,6 +134,13 @@ impl Root {
         Ok(Root { path: path.to_owned(), fd: opened.into() })
     }
 
+    /// Sets the sticky bit.
+    pub fn keep(&self) -> Result<()> {
+        path::fchmod(self.fd.as_fd(), 0o1700).map_err(|e| {
+            Error::kernel(format!("keep the state directory {}", self.path.display()), "fchmod(2)", e)
+        })
+    }
+
     /// The path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -191,15 +191,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> Result<()> {
     .map(drop)
 }
 
-/// pidfd_getfd(2): a copy of descriptor `number` of another process.
-pub fn pidfd_getfd(pidfd: BorrowedFd, number: RawFd) -> Result<OwnedFd> {
-    const SYS_PIDFD_GETFD: libc::c_long = 438;
-    // SAFETY: only numbers are passed.
-    let fd = check(unsafe { libc::syscall(SYS_PIDFD_GETFD, pidfd.as_raw_fd(), number, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
 /// unshare(2) of namespaces.
 pub fn unshare(flags: u64) -> Result<()> {
     // SAFETY: only numbers are passed; no memory or descriptor table is unshared.

@@ -5,6 +5,9 @@
 //! file, sets NOEXEC on that mount and closes the last descriptor to it: from then on nobody can change the
 //! mount, writing gives EROFS and executing EACCES. CVE-2019-5736.
 //!
+//! Who may not copy mounts executes a copy in memory instead, whose content is sealed and whose permissions are taken
+//! away.
+//!
 //! Whether this has happened is read off the kernel (mount flags, dissolved mount, file seals), never off the
 //! environment alone.
 
@@ -25,7 +28,10 @@ pub const VARIABLE: &str = "_TEU_EXE_FD";
 
 const ST_RDONLY: u64 = 1;
 const ST_NOEXEC: u64 = 8;
-const ALL_SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+/// The content of the copy in memory cannot be changed.
+const CONTENT_SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+/// Nor its execute permission. Linux 6.3.
+const F_SEAL_EXEC: i32 = 0x20;
 
 /// Returns when this process runs from a sealed copy; executes the program again when it does not yet.
 ///
@@ -34,10 +40,11 @@ pub fn seal() -> Result<()> {
     let exe = own_exe()?;
     let inherited = take_variable().and_then(fd::adopt);
     let is_second = inherited.is_some();
-    if let Some(mount) = inherited {
-        finish(exe.as_fd(), mount)?;
-    }
-    if is_sealed()? {
+    let sealed = match inherited {
+        Some(copy) => finish(exe.as_fd(), copy)?,
+        None => is_detached_mount(exe.as_fd())?,
+    };
+    if sealed {
         return process::set_name(c"teu");
     }
     if is_second {
@@ -50,19 +57,15 @@ pub fn seal() -> Result<()> {
     }
 }
 
-/// True when the executable of this process can be neither written nor executed by anybody any more.
-pub fn is_sealed() -> Result<bool> {
-    let exe = own_exe()?;
-    let flags = path::mount_flags(exe.as_fd())?;
-    if flags & ST_RDONLY != 0 && flags & ST_NOEXEC != 0 {
-        // The flags could be cleared again while the mount is reachable; EINVAL says that it is not.
-        let probe = Change { set: attr::NOEXEC, ..Change::default() };
-        return Ok(mount_setattr(exe.as_fd(), false, probe) == Err(Errno::EINVAL));
+/// True when this executable can be neither written nor executed, and nobody can reach its mount to change that.
+fn is_detached_mount(exe: BorrowedFd) -> Result<bool> {
+    let flags = path::mount_flags(exe)?;
+    if flags & ST_RDONLY == 0 || flags & ST_NOEXEC == 0 {
+        return Ok(false);
     }
-    let readable = path::openat2(path::cwd_fd(), c"/proc/self/exe", libc::O_RDONLY, 0, 0)?;
-    // SAFETY: only numbers are passed.
-    let seals = unsafe { libc::fcntl(readable.as_raw_fd(), libc::F_GET_SEALS) };
-    Ok(seals >= 0 && seals & ALL_SEALS == ALL_SEALS)
+    // The flags could be cleared again while the mount is reachable; EINVAL says that it is not.
+    let probe = Change { set: attr::NOEXEC, ..Change::default() };
+    Ok(mount_setattr(exe, false, probe) == Err(Errno::EINVAL))
 }
 
 fn own_exe() -> Result<OwnedFd> {
@@ -77,19 +80,43 @@ fn take_variable() -> Option<i32> {
     value?.parse().ok().filter(|&number| number > 2)
 }
 
-/// In the second image: no execution through this mount any more, then the last way to it is closed.
-fn finish(exe: BorrowedFd, mount: OwnedFd) -> Result<()> {
-    let (running, handed) = (path::stat_fd(exe)?, path::stat_fd(mount.as_fd())?);
+/// In the second image: no execution of the copy any more, then the last way to change that is closed. True when the
+/// copy that was handed over is the one that runs, and is protected.
+fn finish(exe: BorrowedFd, copy: OwnedFd) -> Result<bool> {
+    let (running, handed) = (path::stat_fd(exe)?, path::stat_fd(copy.as_fd())?);
     if running != handed {
         // Not ours: whoever started us set the variable. Its descriptor stays open, it may be one to preserve.
-        std::mem::forget(mount);
-        return Ok(());
+        std::mem::forget(copy);
+        return is_detached_mount(exe);
     }
-    // A memfd is no mount; it is protected by its seals.
-    match mount_setattr(mount.as_fd(), false, Change { set: attr::NOEXEC, ..Change::default() }) {
-        Ok(()) | Err(Errno::EINVAL) => Ok(()),
-        Err(errno) => Err(errno),
+    // SAFETY: only numbers are passed.
+    let seals = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GET_SEALS) };
+    if seals >= 0 && seals & CONTENT_SEALS == CONTENT_SEALS {
+        return seal_permissions(copy.as_fd()).map(|()| true);
     }
+    match mount_setattr(copy.as_fd(), false, Change { set: attr::NOEXEC, ..Change::default() }) {
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    drop(copy);
+    is_detached_mount(exe)
+}
+
+/// The copy in memory has its content sealed already. Without any permission it can be neither read nor executed, by
+/// root neither, and where the kernel knows that seal, its owner, who may be the root of a container, cannot give it
+/// back.
+fn seal_permissions(copy: BorrowedFd) -> Result<()> {
+    path::fchmod(copy, 0)?;
+    for seals in [F_SEAL_EXEC | libc::F_SEAL_SEAL, libc::F_SEAL_SEAL] {
+        // SAFETY: only numbers are passed.
+        match check(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()) {
+            Ok(_) => return Ok(()),
+            // A kernel without F_SEAL_EXEC.
+            Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EINVAL)
 }
 
 fn from_detached_mount(exe: BorrowedFd) -> Result<()> {
@@ -115,9 +142,21 @@ fn from_memory() -> Result<()> {
     let mut file = std::fs::File::from(copy);
     std::io::copy(&mut original, &mut file).map_err(io_errno)?;
     let copy = OwnedFd::from(file);
-    // SAFETY: only numbers are passed.
-    check(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, ALL_SEALS) }.into())?;
+    seal_content(copy.as_fd())?;
     execute_again(copy)
+}
+
+/// While the kernel itself looks at a page of the file, such as to move it, the seal against writing is refused.
+fn seal_content(copy: BorrowedFd) -> Result<()> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 0..ATTEMPTS {
+        // SAFETY: only numbers are passed.
+        match check(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, CONTENT_SEALS) }.into()) {
+            Err(Errno::EBUSY) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other.map(drop),
+        }
+    }
+    Err(Errno::EBUSY)
 }
 
 fn execute_again(executable: OwnedFd) -> Result<()> {

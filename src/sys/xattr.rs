@@ -43,6 +43,14 @@ fn copy_one(from: BorrowedFd, to: BorrowedFd, name: &CStr) -> Result<()> {
     }
 }
 
+/// Whether the file at `path` has this attribute.
+pub fn has(path: &std::path::Path, name: &CStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both strings end in NUL, and with a size of 0 nothing is written.
+    unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
 /// Copies access and modification time.
 pub fn copy_times(from: BorrowedFd, to: BorrowedFd) -> Result<()> {
     let stat = nix::sys::stat::fstat(from)?;

@@ -12,6 +12,7 @@ cases![
     mistakes_of_the_process_are_refused,
     mistakes_of_users_and_limits_are_refused,
     mistakes_of_mounts_are_refused,
+    idmapped_mount_without_ids_is_refused,
     mistakes_of_namespaces_are_refused,
     mistakes_of_id_mappings_are_refused,
     mistakes_of_devices_and_paths_are_refused,
@@ -50,6 +51,12 @@ const NOT_KNOWN_BEFORE: [&str; 7] = [
 
 fn check(t: &Test, mistakes: Vec<Mistake>) {
     check_on(t, mistakes, |bundle| bundle);
+}
+
+/// Where there is a user namespace its ids are meant.
+fn idmapped_mount_without_ids_is_refused(t: &Test) {
+    let mount = json!({ "destination": "/x", "source": "/tmp", "options": ["bind", "idmap"] });
+    check(t, vec![("/mounts/6", mount, "/mounts/6")]);
 }
 
 /// All mistakes are tried, then all that were not refused as they should be are told.
@@ -208,10 +215,6 @@ fn mistakes_of_mounts_are_refused(t: &Test) {
                 "/mounts/6",
             ),
             mount(json!({ "destination": "/x", "type": "tmpfs", "options": "ro" }), "/mounts/6/options"),
-            mount(
-                json!({ "destination": "/x", "source": "/tmp", "options": ["bind", "idmap"] }),
-                "/mounts/6",
-            ),
             mount(
                 json!({ "destination": "/x", "source": "/tmp", "options": ["bind", "idmap"], "uidMappings": [{ "containerID": 0, "hostID": 1, "size": 1 }] }),
                 "/mounts/6",

@@ -229,6 +229,7 @@ fn parent_of_the_cgroup_is_left(t: &Test) {
     let parent = format!("{}-parent", bundle.id());
     let hierarchy = cgroup::hierarchies().remove(0).point;
     fs::create_dir(hierarchy.join(&parent)).unwrap();
+    t.caller().own(&hierarchy.join(&parent), None).unwrap();
     bundle.set("/linux/cgroupsPath", format!("/{parent}/child")).run().ok();
     assert!(hierarchy.join(&parent).is_dir(), "a cgroup that the runtime did not make is gone");
     for dir in all(&parent).iter().rev() {
@@ -241,6 +242,7 @@ fn empty_cgroup_that_is_there_is_used(t: &Test) {
     let bundle = t.bundle().args(["sleep", "100"]);
     let hierarchy = cgroup::hierarchies().into_iter().next_back().unwrap();
     fs::create_dir(hierarchy.point.join(bundle.id())).unwrap();
+    t.caller().own(&hierarchy.point.join(bundle.id()), None).unwrap();
     let c = bundle.run_detached();
     assert_eq!(cgroup::procs(&hierarchy.point.join(&c.id)), [c.pid()]);
     c.delete_force();

@@ -111,6 +111,7 @@ fn nested_cgroups_are_removed(t: &Test) {
             if !hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
                 fs::write(own.join("a/b/cgroup.procs"), child.to_string()).unwrap();
             }
+            t.caller().own(&own, None).unwrap();
         }
     }
     c.delete_force();

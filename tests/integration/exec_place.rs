@@ -162,6 +162,7 @@ fn option_names_a_cgroup_below(t: &Test) {
     let c = t.bundle().idle();
     let (dir, option) = below(t, &c);
     fs::create_dir(&dir).unwrap();
+    t.caller().own(&dir, None).unwrap();
     let pid = detached_pid(t, &c, &["--cgroup", &option]);
     assert!(cgroups_of(&pid).contains(&format!("/{}/below\n", c.id)), "{}", cgroups_of(&pid));
     assert_eq!(cgroup::procs(&dir), [pid.parse::<i32>().unwrap()]);
@@ -196,6 +197,7 @@ fn process_follows_an_init_that_has_moved_itself(t: &Test) {
     let c = t.bundle().idle();
     let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().point.join(&c.id);
     fs::create_dir(root.join("init")).unwrap();
+    t.caller().own(&root.join("init"), None).unwrap();
     fs::write(root.join("init/cgroup.procs"), c.pid().to_string()).unwrap();
     let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap();
     let Some(controller) = controllers.split_whitespace().next() else {

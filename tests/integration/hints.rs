@@ -65,7 +65,8 @@ fn hints_about_sysfs_in_a_user_namespace(t: &Test) {
         .namespace("user", None)
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map)
-        .without_mounts("/sys/fs/cgroup");
+        .without_mounts("/sys")
+        .mount("/sys", "sysfs", "sysfs", &["nosuid"]);
     hinted(bundle.run(), "sysfs a network namespace");
 }
 
@@ -252,6 +253,8 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
         include_str!("hints.rs"),
         include_str!("net_devices.rs"),
         include_str!("no_mounts.rs"),
+        include_str!("idmaps.rs"),
+        include_str!("rootless.rs"),
         include_str!("systemd_trouble.rs"),
     ]
     .concat();

@@ -1,6 +1,7 @@
 //! Hooks: when, where, with what, and what their failure undoes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,6 +73,9 @@ fn gone(t: &Test, bundle: &Bundle) {
 fn hooks_run_in_the_order_of_the_life_cycle(t: &Test) {
     t.skip_older("runc", (1, 2), POSTSTART_IN_CREATE);
     let (bundle, shared) = with_hooks(t, KINDS, "echo $KIND >>$LOG/order");
+    // Some hooks are another user than others.
+    fs::write(shared.join("order"), "").unwrap();
+    fs::set_permissions(shared.join("order"), fs::Permissions::from_mode(0o666)).unwrap();
     let bundle = bundle.sh("echo program >>/shared/order; sleep 100");
     let order = || read(&shared.join("order")).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let c = bundle.create();

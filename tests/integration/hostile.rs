@@ -54,6 +54,7 @@ impl Outside {
         for name in ["ptmx", "keep", "null", "self"] {
             t.make_file(&format!("outside/{name}"), "untouched");
         }
+        t.hand_over();
         let before = look(&path);
         Outside { path, before }
     }
@@ -306,6 +307,7 @@ fn null_behind_a_link_leaves_stdio_and_its_target_alone(t: &Test) {
     let outside = Outside::new(t);
     let bundle = without_dev(t.bundle().file("/etc/decoy", "decoy").link("/etc/decoy", "/dev/null"))
         .set("/process/user/uid", 1000);
+    t.hand_over();
     let before = look(&bundle.inside("/etc"));
     let bundle = bundle.sh("echo out; echo err >&2");
     let out = bundle.run();

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::{Value, json};
 
 use crate::harness::report::{has, mount};
-use crate::harness::{Test, View};
+use crate::harness::{Caller, Test, View};
 
 cases![
     host_name_is_set_inside_alone,
@@ -76,8 +76,14 @@ fn host_name_without_a_uts_namespace_is_refused(t: &Test) {
 fn joined_uts_namespace_gets_the_host_name(t: &Test) {
     let first = t.bundle().args(["sleep", "100"]).run_detached();
     let path = format!("/proc/{}/ns/uts", first.pid());
-    let out =
-        t.bundle().namespace("uts", Some(&path)).set("/hostname", "joined").args(["hostname"]).run().ok();
+    let out = t
+        .bundle()
+        .namespace("uts", Some(&path))
+        .in_pod_of(&first)
+        .set("/hostname", "joined")
+        .args(["hostname"])
+        .run()
+        .ok();
     assert_eq!(out.stdout, "joined\n");
 }
 
@@ -240,6 +246,8 @@ fn default_devices_are_there(t: &Test) {
     let script =
         "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' /dev/$d; done";
     let out = t.bundle().sh(script).run_cmd().through("umask 077; exec \"$@\"").run().ok();
+    // In a user namespace they are those of the host, whose owner is not mapped.
+    let owner = if t.caller() == Caller::Root { "0:0" } else { "65534:65534" };
     let expected: String = [
         ("null", "1:3"),
         ("zero", "1:5"),
@@ -248,7 +256,7 @@ fn default_devices_are_there(t: &Test) {
         ("urandom", "1:9"),
         ("tty", "5:0"),
     ]
-    .map(|(name, numbers)| format!("/dev/{name} character special file {numbers} 666 0:0\n"))
+    .map(|(name, numbers)| format!("/dev/{name} character special file {numbers} 666 {owner}\n"))
     .concat();
     assert_eq!(out.stdout, expected);
 }

@@ -35,7 +35,7 @@ fn table_has_a_header_and_one_row_per_container(t: &Test) {
     let row: Vec<&str> = lines[1].split_whitespace().collect();
     let pid = c.pid().to_string();
     assert_eq!(row[..4], [bundle.id(), &pid, "created", &bundle.dir().to_string_lossy()]);
-    assert_eq!(row.last(), Some(&"root"));
+    assert_eq!(row.last(), Some(&t.caller().name()));
     assert!(lines[2].contains("stopped"), "{}", lines[2]);
     assert_eq!(t.cmd(["list", "--format", "table"]).run().ok().stdout, out.stdout);
 }
@@ -56,7 +56,7 @@ fn json_has_the_members_of_state_and_an_owner(t: &Test) {
     for member in ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations"] {
         assert_eq!(entry[member], state[member], "{member}");
     }
-    assert_eq!(entry["owner"], "root");
+    assert_eq!(entry["owner"], t.caller().name());
     assert_eq!(out.stdout.trim_end().lines().count(), 1, "{}", out.report());
     let position = |name: &str| out.stdout.find(&format!("\"{name}\":")).unwrap_or(usize::MAX);
     let order = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"];

@@ -1,8 +1,9 @@
 //! End-to-end tests: they start containers with any runtime and look at them from inside and outside.
 //!
-//! `cargo test --test integration` runs the `teu` that cargo has just built. Two variables change that:
-//! `RUNTIME` (path or name of another runtime, so that a test is proved before it judges us) and `TEU_VIEW`
-//! (`hybrid`, `v1` or `v2`: how /sys/fs/cgroup looks).
+//! `cargo test --test integration` runs the `teu` that cargo has just built. Three variables change that:
+//! `RUNTIME` (path or name of another runtime, so that a test is proved before it judges us), `TEU_VIEW`
+//! (`hybrid`, `v1` or `v2`: how /sys/fs/cgroup looks) and `TEU_AS` (`root`, `userns` or `user`: as whom the runtime is
+//! called, see `harness/caller.rs`).
 //! With `TEU_CHECKLIST` set the rows of docs/cli.md are printed with what the tests say about them.
 //! Root is needed. After every test the harness looks for anything left behind; see `harness/leaks.rs`.
 //!
@@ -13,6 +14,7 @@
 #[macro_use]
 #[allow(dead_code)]
 mod harness;
+mod privilege;
 mod probe;
 
 mod apparmor;
@@ -39,6 +41,7 @@ mod hints;
 mod hooks;
 mod hostile;
 mod id_mapped;
+mod idmaps;
 mod joined;
 mod kernel;
 mod kill;
@@ -59,6 +62,7 @@ mod readiness;
 mod resource_table;
 mod resources;
 mod rootfs;
+mod rootless;
 mod run;
 mod scheduling;
 mod seccomp;
@@ -107,7 +111,9 @@ const SUITES: &[&[Case]] = &[
     net_devices::CASES,
     no_mounts::CASES,
     rootfs::CASES,
+    rootless::CASES,
     mounts::CASES,
+    idmaps::CASES,
     kernel::CASES,
     seccomp::CASES,
     seccomp_debian::CASES,
@@ -139,5 +145,5 @@ fn main() -> ExitCode {
     if let Some(code) = probe::main() {
         return code;
     }
-    harness::main(SUITES, peers::PEERS, &checklist::COMMAND_LINE)
+    harness::main(SUITES, peers::PEERS, privilege::NEEDS, &checklist::COMMAND_LINE)
 }

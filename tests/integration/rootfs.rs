@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Test, report};
+use crate::harness::{Caller, Test, report};
 
 cases![
     root_is_the_rootfs_and_nothing_else,
@@ -49,6 +49,10 @@ fn mounts_of_the_host_are_gone(t: &Test) {
     let mut points: Vec<&str> =
         report["mounts"].as_array().unwrap().iter().filter_map(|mount| mount["point"].as_str()).collect();
     points.sort_unstable();
+    if t.caller() != Caller::Root {
+        let devices = ["full", "null", "random", "tty", "urandom", "zero"];
+        points.retain(|point| !devices.iter().any(|name| *point == format!("/dev/{name}")));
+    }
     assert_eq!(points, ["/", "/dev", "/dev/mqueue", "/dev/pts", "/dev/shm", "/proc", "/sys"]);
 }
 

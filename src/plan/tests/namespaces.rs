@@ -35,7 +35,7 @@ const OTHERS: [(u64, &str); 7] = [
 ///
 /// A joined user namespace owns what is made after it, so something must join it before the init process is cloned.
 /// A new one takes the privileges over the host's namespaces away, so what is joined must be joined before; the pid
-/// namespace has been, by the parent, and the cgroup namespace is the last of all.
+/// namespace has been, by the parent.
 const STAGE: [(Listed, &str, Listed, bool); 21] = [
     (Joined, "pid", Joined, true),
     (Joined, "network", Joined, true),
@@ -46,7 +46,7 @@ const STAGE: [(Listed, &str, Listed, bool); 21] = [
     (New, "mount", Joined, true),
     (New, "ipc", Joined, true),
     (New, "uts", Joined, true),
-    (New, "cgroup", Joined, false),
+    (New, "cgroup", Joined, true),
     (New, "time", Joined, true),
     (New, "network", New, false),
     (New, "network", Absent, false),
@@ -116,7 +116,7 @@ fn each_kind_is_made_or_joined_in_its_place() {
                 Joined => planned.user == User::Joined && planned.has_user(),
             };
             assert!(expected, "{listed:?}: {:?}", planned.user);
-            let before = flag::NETWORK | flag::MOUNT | flag::IPC | flag::UTS | flag::TIME;
+            let before = flag::NETWORK | flag::MOUNT | flag::IPC | flag::UTS | flag::TIME | flag::CGROUP;
             let stage = match user {
                 Absent => false,
                 New => joined & before != 0,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::command::Running;
-use super::{Cmd, Container, Out, Test, leaks, rootfs};
+use super::{Caller, Cmd, Container, Out, Test, View, leaks, rootfs};
 
 /// A bundle and the id of the container that is made from it.
 pub struct Bundle<'t> {
@@ -22,7 +22,13 @@ impl<'t> Bundle<'t> {
     /// named after the id, no terminal.
     pub fn new(test: &'t Test, id: String) -> Bundle<'t> {
         let dir = test.dir().join(format!("bundle-{id}"));
-        let config = default_config(&id);
+        let mut config = default_config(&id);
+        if test.caller() == Caller::User && test.view() != View::V2 {
+            // Version 1 cannot be delegated, so there are no cgroups.
+            for member in ["cgroupsPath", "resources"] {
+                config["linux"].as_object_mut().expect("it is an object").remove(member);
+            }
+        }
         let bundle = Bundle { test, id, dir, config };
         rootfs::populate(&bundle.rootfs()).expect("a root file system can be made");
         bundle
@@ -112,6 +118,14 @@ impl<'t> Bundle<'t> {
             namespace["path"] = path.into();
         }
         self.push("/linux/namespaces", namespace)
+    }
+
+    /// Puts the container into the user namespace of another one, where containers have one: a pod shares it.
+    pub fn in_pod_of(self, first: &Container) -> Self {
+        match self.test.caller() {
+            Caller::Root => self,
+            _ => self.namespace("user", Some(&format!("/proc/{}/ns/user", first.pid()))),
+        }
     }
 
     /// Takes a namespace off the list.
@@ -213,7 +227,9 @@ impl<'t> Bundle<'t> {
 
     /// Writes config.json.
     pub fn write(&self) {
-        let text = serde_json::to_vec(&self.config).expect("a value is always JSON");
+        let mut config = self.config.clone();
+        self.test.caller().complete(&mut config);
+        let text = serde_json::to_vec(&config).expect("a value is always JSON");
         fs::write(self.dir.join("config.json"), text).expect("the bundle can be written to");
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -47,6 +47,7 @@ pub struct Cmd<'t> {
     output: Option<(OwnedFd, OwnedFd)>,
     wrapper: Option<String>,
     new_session: bool,
+    as_root: bool,
     log: Log,
 }
 
@@ -68,6 +69,7 @@ impl<'t> Cmd<'t> {
             output: None,
             wrapper: None,
             new_session: false,
+            as_root: false,
             log: Log::Json,
         }
     }
@@ -146,6 +148,12 @@ impl<'t> Cmd<'t> {
         self
     }
 
+    /// Starts the wrapper of the call as root, whoever calls the runtime; it must drop the privilege itself.
+    pub fn starting_as_root(mut self) -> Self {
+        self.as_root = true;
+        self
+    }
+
     /// Makes stdin, a terminal, the controlling terminal of a new session.
     pub fn with_controlling_terminal(mut self) -> Self {
         self.new_session = true;
@@ -159,6 +167,8 @@ impl<'t> Cmd<'t> {
 
     /// Makes the call without waiting.
     pub fn spawn(self) -> Running<'t> {
+        let caller = super::session().caller;
+        self.test.hand_over();
         let number = self.test.next_number();
         let file = |what: &str| self.test.dir().join(format!("{number:03}.{what}"));
         let (stdout, stderr, log) = (file("stdout"), file("stderr"), file("log"));
@@ -189,18 +199,29 @@ impl<'t> Cmd<'t> {
         command.args(&words[1..]).env_clear().envs(self.environment);
         sys::keep_streams_only(&mut command);
         command.current_dir(self.dir.as_deref().unwrap_or(self.test.dir()));
+        if let Some(user) = caller.user().filter(|_| !self.as_root) {
+            command.uid(user).gid(user);
+        }
         if !self.new_session {
             command.process_group(0);
         }
         match self.output {
             Some((out, err)) => {
+                for stream in [&out, &err].into_iter().filter(|_| caller != super::Caller::Root) {
+                    give_pipe(stream);
+                }
                 command.stdout(out).stderr(err);
             }
             None => {
-                let create = |path: &Path| File::create(path).expect("the test directory can be written to");
+                let create = |path: &Path| {
+                    let file = File::create(path).expect("the test directory can be written to");
+                    caller.own(path, None).expect("files can be given away");
+                    file
+                };
                 command.stdout(create(&stdout)).stderr(create(&stderr));
             }
         }
+        let mut feed: Option<File> = None;
         let bytes = match self.input {
             Input::Null => {
                 command.stdin(Stdio::null());
@@ -211,18 +232,33 @@ impl<'t> Cmd<'t> {
                 None
             }
             Input::Bytes(bytes) => {
-                command.stdin(Stdio::piped());
+                let (reader, writer) = std::io::pipe().expect("pipes can be made");
+                if caller != super::Caller::Root {
+                    give_pipe(&reader);
+                }
+                command.stdin(reader);
+                feed = Some(OwnedFd::from(writer).into());
                 Some(bytes)
             }
         };
         let started = Instant::now();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         drop(command);
-        if let (Some(bytes), Some(mut pipe)) = (bytes, child.stdin.take()) {
+        if let (Some(bytes), Some(mut pipe)) = (bytes, feed) {
             // A thread, because the runtime may stop reading; it ends when the pipe does.
             std::thread::spawn(move || pipe.write_all(&bytes));
         }
         Running { test: self.test, child, line, stdout, stderr, log, started, ended: Cell::new(false) }
+    }
+}
+
+/// Gives a pipe to the root of the container, as engines do, so that it can be opened again by name.
+fn give_pipe(stream: impl AsFd) {
+    use super::caller::FIRST;
+    use std::os::unix::fs::FileTypeExt;
+    let file = File::from(stream.as_fd().try_clone_to_owned().expect("descriptors can be copied"));
+    if file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        std::os::unix::fs::fchown(&file, Some(FIRST), Some(FIRST)).expect("pipes can be given away");
     }
 }
 

@@ -22,11 +22,15 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 
+use super::caller::{self, Caller};
 use super::view::View;
-use super::{mountinfo, sys};
+use super::{delegation, mountinfo, sys};
 
 /// Names the stage that the program is in. It is no switch: a stage that was not prepared fails at the canary.
 const STAGE: &str = "TEU_TESTS_STAGE";
+
+/// Names the delegated cgroup to process 1, which has another pid for the outer one.
+const DELEGATED: &str = "TEU_TESTS_DELEGATED";
 
 /// Directories of the machine that must refuse a new file.
 const CANARY_DIRS: &[&str] = &[
@@ -81,7 +85,12 @@ fn outside() -> Result<ExitCode, String> {
         | CloneFlags::CLONE_NEWUTS;
     unshare(flags).map_err(|errno| format!("unshare: {errno}"))?;
     propagation(MsFlags::MS_PRIVATE)?;
-    let status = again("init")?.status().map_err(|error| format!("start again: {error}"))?;
+    let name = delegation::name(std::process::id());
+    let status =
+        again("init")?.env(DELEGATED, &name).status().map_err(|error| format!("start again: {error}"))?;
+    if Caller::named()? == Caller::User {
+        delegation::remove(&name)?;
+    }
     Ok(exit_code(status))
 }
 
@@ -93,7 +102,11 @@ fn init() -> Result<ExitCode, String> {
     // With the outer process gone nobody waits for the result.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| format!("prctl: {errno}"))?;
     require_private()?;
-    View::enter()?;
+    let view = View::enter()?;
+    // Version 1 cannot be delegated.
+    if view == View::V2 && Caller::named()? == Caller::User {
+        delegation::enter(&std::env::var(DELEGATED).map_err(|error| format!("{DELEGATED}: {error}"))?)?;
+    }
     contain()?;
     let tests = again("tests")?.spawn().map_err(|error| format!("start again: {error}"))?;
     let pid = tests.id() as i32;
@@ -138,6 +151,9 @@ fn contain() -> Result<(), String> {
         kept.collect::<std::io::Result<_>>().map_err(|error| format!("keep: {error}"))?;
     fresh("/tmp", "tmpfs", "mode=1777")?;
     fresh("/run", "tmpfs", "mode=755")?;
+    if Caller::named()? == Caller::User {
+        caller::add_user()?;
+    }
     for (opened, dir) in kept {
         show_again(&opened, &dir)?;
     }

@@ -19,7 +19,7 @@ use super::{Cmd, Test, cgroup, mountinfo, patience, session};
 const GRACE: Duration = Duration::from_millis(1500);
 
 /// Directories where runtimes keep state when they are not told where.
-const DEFAULT_ROOTS: &[&str] = &["/run/runc", "/run/crun", "/run/teu"];
+const DEFAULT_ROOTS: &[&str] = &["/run/runc", "/run/crun", "/run/teu", "/run/user/100000/teu"];
 
 /// Deletes the containers of a test as an engine would, then lists what is still there and removes it by force.
 pub fn after_test(test: &Test) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The test harness: builds bundles, drives a runtime, looks for leftovers.
 
 pub mod bundle;
+pub mod caller;
 pub mod cgroup;
 pub mod checklist;
 pub mod command;
@@ -8,6 +9,7 @@ pub mod console;
 pub mod container;
 pub mod containment;
 pub mod dbus;
+pub mod delegation;
 pub mod leaks;
 pub mod mountinfo;
 pub mod pattern;
@@ -28,6 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use libtest_mimic::{Arguments, Trial};
 
 pub use bundle::Bundle;
+pub use caller::Caller;
 pub use command::{Cmd, Out};
 pub use container::Container;
 pub use systemd::{Fault, Systemd};
@@ -60,6 +63,43 @@ pub struct Peer {
     pub reason: &'static str,
 }
 
+/// To whom a [`Need`] applies.
+pub enum Of {
+    /// To containers with a user namespace, whoever calls.
+    UserNamespaces,
+    /// To an unprivileged caller.
+    User,
+    /// To an unprivileged caller on a host with cgroups of version 1.
+    UserOnVersion1,
+}
+
+/// A test that does not apply without some privilege.
+pub struct Need {
+    /// Where it does not apply.
+    pub of: Of,
+    /// The test, `file::function`, or all of a file, `file::`.
+    pub test: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Need {
+    /// Whether the test is skipped in this session.
+    pub fn lacks(&self, name: &str) -> bool {
+        let session = session();
+        let applies = match self.of {
+            Of::UserNamespaces => session.caller != Caller::Root,
+            Of::User => session.caller == Caller::User,
+            Of::UserOnVersion1 => session.caller == Caller::User && session.view != View::V2,
+        };
+        applies && self.names(name)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.test == name || self.test.ends_with("::") && name.starts_with(self.test)
+    }
+}
+
 /// Lists the tests of a file. Every test function must be named, otherwise it is dead code.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -76,6 +116,8 @@ pub struct Session {
     pub runtime: Runtime,
     /// How /sys/fs/cgroup looks.
     pub view: View,
+    /// As whom the runtime is called.
+    pub caller: Caller,
     /// Where this run makes everything: a directory of the fresh /tmp.
     pub dir: PathBuf,
     /// Prefix of everything that the tests of this run name.
@@ -97,7 +139,12 @@ pub fn patience(usual: Duration) -> Duration {
 }
 
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
-pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer], page: &checklist::Page) -> ExitCode {
+pub fn main(
+    suites: &'static [&'static [Case]],
+    peers: &'static [Peer],
+    needs: &'static [Need],
+    page: &checklist::Page,
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let cases = suites.iter().copied().flatten();
@@ -112,7 +159,10 @@ pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer], page: &c
         }
         match set_up() {
             Ok(session) => {
-                println!("runtime: {}; cgroup view: {}", session.runtime, session.view);
+                println!(
+                    "runtime: {}, called by {}; cgroup view: {}",
+                    session.runtime, session.caller, session.view
+                );
                 SESSION.set(session).ok().expect("main runs once");
             }
             Err(error) => {
@@ -128,11 +178,22 @@ pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer], page: &c
             let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
             let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.test == name).collect();
             known += peers.len();
-            Trial::ignorable_test(name, || test::run(case, peers))
+            let needs: Vec<&Need> = needs.iter().filter(|need| need.names(name)).collect();
+            Trial::ignorable_test(name, || test::run(case, peers, needs))
         })
         .collect();
     if known != peers.len() {
         eprintln!("integration tests cannot start: a name in the list of peers is none of a test");
+        return ExitCode::FAILURE;
+    }
+    let names: Vec<&str> = suites
+        .iter()
+        .copied()
+        .flatten()
+        .map(|c| c.name.split_once("::").map_or(c.name, |(_, n)| n))
+        .collect();
+    if let Some(need) = needs.iter().find(|need| !names.iter().any(|name| need.names(name))) {
+        eprintln!("integration tests cannot start: {} in the list of needs is no test", need.test);
         return ExitCode::FAILURE;
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -152,14 +213,20 @@ pub fn main(suites: &'static [&'static [Case]], peers: &'static [Peer], page: &c
 }
 
 fn set_up() -> Result<Session, String> {
-    let runtime = Runtime::detect()?;
+    let mut runtime = Runtime::detect()?;
     let view = View::now()?;
+    let caller = Caller::named()?;
     // The pid namespace is new, so the own pid would be the same in every run; cgroups are the machine's.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let prefix = format!("teuit{:x}", now.as_micros() & 0xff_ffff_ffff);
     let dir = Path::new("/tmp").join(&prefix);
     std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     rootfs::build_base(&dir)?;
+    caller.own(&dir, None).map_err(|error| format!("{}: {error}", dir.display()))?;
+    if let Some(user) = caller.user() {
+        runtime.make_reachable(&dir)?;
+        caller::make_runtime_directory(user)?;
+    }
     let patience = match std::env::var("TEU_TEST_PATIENCE") {
         Err(_) => 1,
         Ok(factor) => match factor.parse() {
@@ -167,5 +234,5 @@ fn set_up() -> Result<Session, String> {
             _ => return Err(format!("TEU_TEST_PATIENCE is `{factor}`, not a factor from 1 to 100")),
         },
     };
-    Ok(Session { runtime, view, dir, prefix, patience })
+    Ok(Session { runtime, view, caller, dir, prefix, patience })
 }

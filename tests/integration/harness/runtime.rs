@@ -43,6 +43,14 @@ impl Runtime {
         }
     }
 
+    /// Copies the program to where an unprivileged user can execute it: a checkout may lie in a private directory.
+    pub fn make_reachable(&mut self, dir: &Path) -> Result<(), String> {
+        let copy = dir.join("base").join(&self.name);
+        std::fs::copy(&self.path, &copy).map_err(|error| format!("copy {}: {error}", self.path.display()))?;
+        self.path = copy;
+        Ok(())
+    }
+
     /// Whether the runtime has this name.
     pub fn is(&self, name: &str) -> bool {
         self.name == name

@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Case, Cmd, Peer, checklist, leaks, patience, session};
+use super::{Bundle, Caller, Case, Cmd, Need, Peer, checklist, leaks, patience, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +68,17 @@ impl Test {
     /// A word that nobody else on the machine uses; every id of the test starts with it.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// As whom the runtime is called.
+    pub fn caller(&self) -> Caller {
+        session().caller
+    }
+
+    /// Gives what the test has made to the root of the container. The state stays with who calls the runtime.
+    pub fn hand_over(&self) {
+        let except = (self.caller() == Caller::Mapped).then_some(self.root());
+        self.caller().own(&self.dir, except).expect("files can be given away");
     }
 
     /// The next number for a file or call of this test.
@@ -152,8 +163,8 @@ impl Test {
 
 /// Runs one test, then cleans up and looks for what it left.
 ///
-/// `peers` are the runtimes that this test does not apply to.
-pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
+/// `peers` are the runtimes that this test does not apply to, `needs` the privileges without which it does not.
+pub fn run(case: &Case, peers: Vec<&Peer>, needs: Vec<&Need>) -> Result<Completion, Failed> {
     let runtime = &session().runtime;
     if let Some(peer) = peers.iter().find(|p| runtime.is_older(p.runtime, p.below.0, p.below.1)) {
         let (major, minor) = peer.below;
@@ -161,6 +172,10 @@ pub fn run(case: &Case, peers: Vec<&Peer>) -> Result<Completion, Failed> {
             "{} below {major}.{minor} {}",
             peer.runtime, peer.reason
         )));
+    }
+    let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
+    if let Some(need) = needs.iter().find(|need| need.lacks(name)) {
+        return Ok(Completion::ignored_with(need.reason));
     }
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let token = format!("{}x{:03}", session().prefix, COUNT.fetch_add(1, Ordering::Relaxed));

@@ -1,0 +1,79 @@
+//! Tests that need the root of the host, or containers without a user namespace: in the other modes they are skipped,
+//! with a reason that is printed, and counted.
+
+use crate::harness::{Need, Of};
+
+const fn mapped(test: &'static str, reason: &'static str) -> Need {
+    Need { of: Of::UserNamespaces, test, reason }
+}
+
+const fn user(test: &'static str, reason: &'static str) -> Need {
+    Need { of: Of::User, test, reason }
+}
+
+const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
+    Need { of: Of::UserOnVersion1, test, reason }
+}
+
+const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
+const LOCKED: &str = "what root has set on a mount is locked for the user";
+const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
+
+/// A test, or with `::` at the end all of a file.
+pub const NEEDS: &[Need] = &[
+    mapped("kernel::device_of_the_config_is_made", MKNOD),
+    mapped("kernel::device_of_the_config_replaces_a_default", MKNOD),
+    mapped("kernel::device_outside_dev_is_made", MKNOD),
+    mapped("kernel::default_devices_may_be_used_and_no_others", MKNOD),
+    mapped("kernel::allowed_device_may_be_used_as_far_as_allowed", "the kernel log belongs to the host"),
+    mapped("kernel::device_rules_apply_in_order", "the kernel log belongs to the host"),
+    mapped("mounts::idmapped_bind_shows_other_owners", "idmaps::* has its tests"),
+    mapped("exec_process::user_is_set_and_the_group_of_the_config_stays", "uses an id that is not mapped"),
+    mapped("process::keyring_of_the_caller_is_left_behind", "keyrings of mapped users are not listed"),
+    mapped("broken::idmapped_mount_without_ids_is_refused", "there are ids to be meant"),
+    mapped("debian::", "the tree belongs to root"),
+    mapped("no_mounts::", "a user namespace needs a mount namespace"),
+    mapped(
+        "guards::mount_below_the_cgroup_view_stays_inside",
+        "the cgroups above its own are not the container's",
+    ),
+    mapped("cgroups::device_program_is_attached_on_version_2", MKNOD),
+    mapped("hints::hints_about_mounts", "idmaps::* has its tests"),
+    mapped("hints::hints_about_kernel_parameters_and_devices", MKNOD),
+    mapped(
+        "guards::state_root_that_others_may_write_to_is_refused",
+        "what a test makes is given to the root of the container",
+    ),
+    user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
+    user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
+    user("net_devices::", "moves devices of the host"),
+    user("systemd::", "the bus of the tests is that of root"),
+    user("systemd_trouble::", "the bus of the tests is that of root"),
+    user("cli::rootless_takes_the_booleans_of_go", "says that the caller is privileged"),
+    user("cli::spec_for_rootless_writes_a_config_that_runs", "rootless::spec_for_rootless_runs does it"),
+    user("check::ids_that_the_caller_may_not_map_are_found", "becomes another user"),
+    user("check::file_outside_of_a_bundle_is_checked", "its config has no user namespace"),
+    user("kernel::missing_resctrl_file_system_is_an_error", "resctrl is for root alone"),
+    user("hints::hints_for_an_ordinary_user", "becomes another user"),
+    user("cli::options_that_engines_pass_are_accepted", "says that the caller is privileged"),
+    user("cli::default_root_is_below_run", "rootless::* has the directory of a user"),
+    user("guards::state_of_another_user_is_refused", "rootless::* has the user's view"),
+    user("fds::engine_descriptors_are_not_held_by_init", "uses descriptors of the tests"),
+    user("mounts::cleared_flags_are_cleared", LOCKED),
+    user("mounts::access_time_options_are_set", LOCKED),
+    user("mounts::flags_of_a_mount_are_set", LOCKED),
+    user("mounts::recursive_flags_reach_submounts", LOCKED),
+    user("mounts::recursive_access_time_reaches_submounts", LOCKED),
+    user("mounts::bind_leaves_submounts_out", "what root has mounted below a directory is locked to it"),
+    user("exec_process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
+    user("process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
+    user("exec::created_container_gets_a_process_and_stays_created", "its process is hidden until the start"),
+    user(
+        "exec_place::user_namespace_with_namespaces_of_the_host_is_joined",
+        "joins namespaces of another user namespace",
+    ),
+    no_cgroups("cgroups::", CGROUPS),
+    no_cgroups("pause::", CGROUPS),
+    no_cgroups("update::", CGROUPS),
+    no_cgroups("events::", CGROUPS),
+];
