@@ -242,20 +242,22 @@ impl Record {
 /// Identifies this boot of the host.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    std::fs::read_to_string(path)
+    crate::sys::path::read_text(path)
         .map(|id| id.trim().to_owned())
         .map_err(|e| Error::io(format!("read {path}"), "openat(2)", &e))
 }
 
 /// Start time of a process in clock ticks since boot. `None` for one that is gone, a zombie, or dead.
 pub fn start_time(pid: i32) -> Result<Option<u64>> {
-    use procfs::process::{ProcState, Process};
-    let stat = match Process::new(pid).and_then(|process| process.stat()) {
-        Ok(stat) => stat,
-        Err(procfs::ProcError::NotFound(_)) => return Ok(None),
-        Err(procfs::ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-        Err(error) => return Err(Error::state(format!("read the state of process {pid}: {error}"))),
+    use procfs::FromRead;
+    use procfs::process::{ProcState, Stat};
+    let text = match crate::sys::path::read_unsized(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(error) => return Err(Error::io(format!("read the state of process {pid}"), "read(2)", &error)),
     };
+    let stat = Stat::from_read(text.as_slice())
+        .map_err(|error| Error::state(format!("read the state of process {pid}: {error}")))?;
     match stat.state() {
         Ok(ProcState::Zombie | ProcState::Dead) => Ok(None),
         _ => Ok(Some(stat.starttime)),
