@@ -24,6 +24,7 @@ mod program;
 mod root;
 mod rootfs;
 mod terminal;
+mod user;
 
 pub use create::{Gate, Task, create};
 pub use exec::{ExecTask, exec};
