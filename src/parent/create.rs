@@ -164,7 +164,7 @@ fn steps<'a>(
     let pid = init.pid;
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
-    record.set_init(init.pid).map_err(|error| match (&prepared.cgroup, &watch) {
+    record.set_init(&init).map_err(|error| match (&prepared.cgroup, &watch) {
         (Some(cgroup), Some(watch)) => explain(error, &init, cgroup, watch),
         _ => error,
     })?;
