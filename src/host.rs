@@ -35,7 +35,7 @@ pub struct Host {
 impl Host {
     /// Reads the facts.
     pub fn read(layout: &Layout) -> Result<Host> {
-        let read = |path: &str| std::fs::read_to_string(path);
+        let read = |path: &str| crate::sys::path::read_text(path);
         let last_capability = read("/proc/sys/kernel/cap_last_cap")
             .map_err(|e| Error::io("read /proc/sys/kernel/cap_last_cap", "openat(2)", &e))?
             .trim()
@@ -73,7 +73,7 @@ impl Host {
 
 /// True when the caller is in a user namespace other than the initial one.
 pub fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_partial(&map))
+    crate::sys::path::read_text("/proc/self/uid_map").is_ok_and(|map| is_partial(&map))
 }
 
 fn invalid() -> std::io::Error {

@@ -41,7 +41,7 @@ impl Layout {
 
     fn read_with(own: &str) -> Result<Layout> {
         let read = |path: &str| {
-            std::fs::read_to_string(path)
+            crate::sys::path::read_text(path)
                 .map_err(|error| Error::io(format!("read {path}"), "read(2)", &error))
         };
         let mut layout = parse(&read("/proc/self/mountinfo")?, &read(own)?);

@@ -148,6 +148,10 @@ impl Cgroup {
 fn open_below_root(path: &Path) -> std::result::Result<(PathBuf, Dir), Errno> {
     let mut components = path.components();
     let mut prefix = PathBuf::new();
+    // No hierarchy is mounted above the usual place, so that nothing above it needs to be looked at.
+    if path.starts_with("/sys/fs/cgroup") {
+        prefix.extend(components.by_ref().take(Path::new("/sys/fs").components().count()));
+    }
     // The first directory that belongs to a hierarchy is the root of its mount.
     let root = loop {
         match components.next() {

@@ -17,9 +17,9 @@ use crate::sys::{exec, fd, process, signal};
 use super::filter::Confinement;
 use super::mounts::LateReadOnly;
 use super::root::Root;
+use super::user::{User, become_user};
 use super::{
-    descriptors, devices, home, identity, keyring, mounts, namespaces, paths, procfs, program, rootfs,
-    terminal,
+    descriptors, devices, home, identity, keyring, mounts, namespaces, paths, procfs, rootfs, terminal,
 };
 
 /// Where the process waits until the program may run.
@@ -109,20 +109,15 @@ fn become_container(
     drop((procfs, late, cwd, root));
     // Nothing of the host is open from here on: only streams, the container's own, channel and gate.
     let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
-    // 11. Resource limits, which only the parent may raise and only while the ids are still its own; identity.
-    if !plan.limits.rlimits.is_empty() {
-        FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
-        wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
-    }
-    identity::assume(&plan.identity, plan.namespaces.has_user(), prepared.filter_needs_privilege())
-        .during(Phase::Identity)?;
-    if !entered {
-        rootfs::enter_cwd_again(&plan.process.cwd).during(Phase::Cwd)?;
-    }
-    rootfs::verify_cwd().during(Phase::Cwd)?;
-    process::umask(plan.identity.umask);
-    // 12. The program, so that a missing one is an error of create and not of start.
-    let program = program::find(&plan.process).during(Phase::Program)?;
+    // 11. and 12. Limits, identity, and the program, so that a missing one is an error of create and not of start.
+    let user = User {
+        process: &plan.process,
+        limits: &plan.limits,
+        identity: &plan.identity,
+        in_user_namespace: plan.namespaces.has_user(),
+        keep_for_filter: prepared.filter_needs_privilege(),
+    };
+    let program = become_user(&user, parent, entered)?;
     // 13. The filter with a listener, which must be handed over while the parent lives.
     if prepared.placement() == Some(Placement::BeforeCreated) {
         confinement(plan, prepared).enter_with_listener(parent)?;

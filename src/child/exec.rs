@@ -23,7 +23,8 @@ use crate::sys::{exec, fd, path, process, signal};
 use super::filter::Confinement;
 use super::procfs::Procfs;
 use super::root::Root;
-use super::{descriptors, home, identity, keyring, namespaces, program, rootfs, terminal};
+use super::user::{User, become_user};
+use super::{descriptors, home, identity, keyring, namespaces, rootfs, terminal};
 
 /// Everything that the first process was born with.
 pub struct ExecTask<'a> {
@@ -174,21 +175,18 @@ fn become_program(
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
     drop((cwd, root));
     fd::close_range(channel as u32 + 1, u32::MAX).call(Call::CloseRange)?;
-    // 4. What must be set with privilege, limits, identity.
+    // 4. What must be set with privilege.
     identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
-    if !plan.limits.rlimits.is_empty() {
-        FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
-        wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
-    }
+    // 5. Limits, identity, the program.
     let keep_for_filter = filter.is_some() && !plan.identity.no_new_privileges;
-    identity::assume(&plan.identity, plan.has_user_namespace(), keep_for_filter).during(Phase::Identity)?;
-    if !entered {
-        rootfs::enter_cwd_again(&plan.process.cwd).during(Phase::Cwd)?;
-    }
-    rootfs::verify_cwd().during(Phase::Cwd)?;
-    process::umask(plan.identity.umask);
-    // 5. The program.
-    let program = program::find(&plan.process).during(Phase::Program)?;
+    let user = User {
+        process: &plan.process,
+        limits: &plan.limits,
+        identity: &plan.identity,
+        in_user_namespace: plan.has_user_namespace(),
+        keep_for_filter,
+    };
+    let program = become_user(&user, parent, entered)?;
     if plan.listen_fds > 0 {
         name_listener(&mut environment);
     }

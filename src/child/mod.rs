@@ -26,6 +26,7 @@ mod root;
 mod rootfs;
 mod sources;
 mod terminal;
+mod user;
 
 pub use create::{Gate, Task, create};
 pub use exec::{ExecTask, exec};

@@ -82,9 +82,9 @@ pub fn mount(scene: &Scene, index: usize, mount: &Mount, late: &mut LateReadOnly
         Kind::FileSystem { fstype, source, parameters, copy_up: copies, keep_mode } => {
             let special = matches!(fstype.to_bytes(), b"proc" | b"sysfs");
             // A directory that had to be made gets the mode of the file system.
-            let existed = root.open(&mount.destination, 0).is_ok();
+            let existed = *keep_mode && root.open(&mount.destination, 0).is_ok();
             let target = target(root, mount, true, special)?;
-            let mode = if *keep_mode && existed { Some(existing_mode(&target)?) } else { None };
+            let mode = if existed { Some(existing_mode(&target)?) } else { None };
             let attributes = attributes_of(mount);
             let made = if is_long(source, parameters) {
                 long_file_system(root, mount, &target, (fstype, source), parameters, attributes)?

@@ -165,7 +165,7 @@ fn steps<'a>(
     let pid = init.pid;
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
-    record.set_init(init.pid).map_err(|error| match (&prepared.cgroup, &watch) {
+    record.set_init(&init).map_err(|error| match (&prepared.cgroup, &watch) {
         (Some(cgroup), Some(watch)) => explain(error, &init, cgroup, watch),
         _ => error,
     })?;
@@ -365,7 +365,7 @@ pub(super) fn sibling_of(
 
 /// The number of a process in this pid namespace, from its pidfd.
 fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let info = path::read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
 }
 

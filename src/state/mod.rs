@@ -285,11 +285,18 @@ impl Directory {
             Error::kernel(format!("write {}", self.path.join(name).display()), call, e)
         };
         let temporary = c_name(&format!(".{name}.{}", std::process::id()));
-        let _ = path::unlinkat(self.fd.as_fd(), &temporary, 0);
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
-        let file = path::openat2(self.fd.as_fd(), &temporary, flags, 0o600, rules)
-            .map_err(|e| failed("openat2(2)", e))?;
+        let open = || path::openat2(self.fd.as_fd(), &temporary, flags, 0o600, rules);
+        let file = match open() {
+            // Left by a command of the same number that was killed.
+            Err(Errno::EEXIST) => {
+                path::unlinkat(self.fd.as_fd(), &temporary, 0).map_err(|e| failed("unlinkat(2)", e))?;
+                open()
+            }
+            other => other,
+        };
+        let file = file.map_err(|e| failed("openat2(2)", e))?;
         let mut file = std::fs::File::from(file);
         let written =
             file.write_all(content).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
@@ -305,7 +312,6 @@ impl Directory {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        use std::io::Read;
         let failed = |call: &'static str, e| {
             Error::kernel(format!("read {}", self.path.join(name).display()), call, e)
         };
@@ -316,12 +322,9 @@ impl Directory {
             Err(Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(failed("openat2(2)", e)),
         };
-        let mut content = Vec::new();
-        std::fs::File::from(file)
-            .take(LARGEST)
-            .read_to_end(&mut content)
-            .map_err(|e| failed("read(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
-        Ok(Some(content))
+        path::read_to_end(std::fs::File::from(file), LARGEST)
+            .map(Some)
+            .map_err(|e| failed("read(2)", Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))
     }
 
     /// Writes the record.

@@ -102,6 +102,9 @@ pub struct Own {
     pub creating: bool,
     /// This boot of the host.
     pub boot_id: String,
+    /// What tells init from every other process of this boot, where the kernel has such a number; else 0.
+    #[serde(default)]
+    pub init_identity: u64,
     /// Absolute path of the bundle.
     pub bundle: PathBuf,
     /// Annotations.
@@ -185,6 +188,7 @@ impl Record {
                 version: VERSION,
                 creating: true,
                 boot_id: boot_id()?,
+                init_identity: 0,
                 bundle: plan.bundle.clone(),
                 annotations: plan.annotations.clone(),
                 hooks,
@@ -206,11 +210,13 @@ impl Record {
     }
 
     /// Names the init process.
-    pub fn set_init(&mut self, pid: i32) -> Result<()> {
+    pub fn set_init(&mut self, init: &Child) -> Result<()> {
+        let pid = init.pid;
         self.init_process_start = start_time(pid)?.ok_or_else(|| {
             Error::kernel("read the start time of the init process", "openat(2)", crate::error::Errno::ESRCH)
         })?;
         self.init_process_pid = pid;
+        self.own.init_identity = init.identity().unwrap_or(0);
         self.namespace_paths = KINDS
             .iter()
             .map(|(_, _, file, name)| ((*name).to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{file}"))))
@@ -219,6 +225,8 @@ impl Record {
     }
 
     /// The init process, if it is still the same one: same boot, same start time, not a zombie.
+    ///
+    /// A number can be given again within one tick of the clock; where processes have an identity it tells them apart.
     pub fn live_init(&self) -> Option<Child> {
         if self.init_process_pid <= 0 || boot_id().ok()? != self.own.boot_id {
             return None;
@@ -226,7 +234,9 @@ impl Record {
         // Held first and compared after, so that the number cannot change hands in between.
         let init = Child::open(self.init_process_pid).ok()?;
         let same = start_time(self.init_process_pid).ok()? == Some(self.init_process_start);
-        same.then_some(init)
+        let other = self.own.init_identity != 0
+            && init.identity().is_some_and(|identity| identity != self.own.init_identity);
+        (same && !other).then_some(init)
     }
 
     /// The state document of hooks.
@@ -242,20 +252,22 @@ impl Record {
 /// Identifies this boot of the host.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    std::fs::read_to_string(path)
+    crate::sys::path::read_text(path)
         .map(|id| id.trim().to_owned())
         .map_err(|e| Error::io(format!("read {path}"), "openat(2)", &e))
 }
 
 /// Start time of a process in clock ticks since boot. `None` for one that is gone, a zombie, or dead.
 pub fn start_time(pid: i32) -> Result<Option<u64>> {
-    use procfs::process::{ProcState, Process};
-    let stat = match Process::new(pid).and_then(|process| process.stat()) {
-        Ok(stat) => stat,
-        Err(procfs::ProcError::NotFound(_)) => return Ok(None),
-        Err(procfs::ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-        Err(error) => return Err(Error::state(format!("read the state of process {pid}: {error}"))),
+    use procfs::FromRead;
+    use procfs::process::{ProcState, Stat};
+    let text = match crate::sys::path::read_unsized(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(error) => return Err(Error::io(format!("read the state of process {pid}"), "read(2)", &error)),
     };
+    let stat = Stat::from_read(text.as_slice())
+        .map_err(|error| Error::state(format!("read the state of process {pid}: {error}")))?;
     match stat.state() {
         Ok(ProcState::Zombie | ProcState::Dead) => Ok(None),
         _ => Ok(Some(stat.starttime)),

@@ -107,6 +107,14 @@ impl Child {
         Ok(Child { pid, pidfd: pidfd_open(pid)? })
     }
 
+    /// A number that no other process of this boot has or will have. `None` before Linux 6.9, where pidfds were all
+    /// of one inode.
+    pub fn identity(&self) -> Option<u64> {
+        const PID_FS_MAGIC: i64 = 0x5049_4446;
+        let is_own = super::path::file_system(self.pidfd.as_fd()).ok()? == PID_FS_MAGIC;
+        super::path::stat_fd(self.pidfd.as_fd()).ok().filter(|_| is_own).map(|stat| stat.inode)
+    }
+
     /// Waits for the end and reaps the process.
     pub fn wait(&self) -> Result<Ended> {
         loop {

@@ -285,3 +285,23 @@ pub fn may_execute(dirfd: BorrowedFd, path: &CStr) -> Result<()> {
     })
     .map(drop)
 }
+
+/// The content of a file that does not tell its size, as those of procfs: one read(2) where it fits into a page, and
+/// one that finds the end. What the standard library does for such files begins with 32 bytes.
+pub fn read_unsized(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {
+    read_to_end(std::fs::File::open(path)?, u64::MAX)
+}
+
+/// The same for an open file, up to `most` bytes.
+pub fn read_to_end(file: std::fs::File, most: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut content = Vec::with_capacity(4096);
+    file.take(most).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The same as text.
+pub fn read_text(path: impl AsRef<std::path::Path>) -> std::io::Result<String> {
+    use std::io::{Error, ErrorKind};
+    String::from_utf8(read_unsized(path)?).map_err(|error| Error::new(ErrorKind::InvalidData, error))
+}

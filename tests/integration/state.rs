@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Test, cgroup, container};
+use crate::harness::{Container, Test, cgroup, container};
 
 cases![
     state_has_what_the_specification_demands,
@@ -19,6 +20,7 @@ cases![
     frozen_container_is_paused,
     zombie_init_counts_as_stopped,
     recycled_pid_counts_as_stopped_and_is_never_signalled,
+    pid_recycled_within_a_tick_is_told_apart,
     state_file_has_the_names_that_others_read,
     state_prints_nothing_but_json,
 ];
@@ -151,18 +153,42 @@ fn zombie_init_counts_as_stopped(t: &Test) {
 fn recycled_pid_counts_as_stopped_and_is_never_signalled(t: &Test) {
     t.skip_for("crun", "keeps its state in another form");
     let c = t.bundle().args(["sleep", "100"]).run_detached();
-    // Start times count in hundredths of a second; a stranger of the same one could not be told apart.
+    // Start times count in hundredths of a second.
     std::thread::sleep(std::time::Duration::from_millis(30));
     let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
     let path = t.root().join(&c.id).join("state.json");
     let real: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     let mut fake = real.clone();
     fake["init_process_pid"] = stranger.id().into();
-    fs::write(&path, fake.to_string()).unwrap();
+    is_stopped_with(&c, &path, &real, &fake, &mut stranger);
+}
+
+/// pidfd_open(2): from Linux 6.9 on a process has a number that no other one gets.
+fn pid_recycled_within_a_tick_is_told_apart(t: &Test) {
+    t.only_teu("other runtimes compare start times alone");
+    let c = t.bundle().args(["sleep", "100"]).run_detached();
+    let path = t.root().join(&c.id).join("state.json");
+    let real: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    if real["own"]["init_identity"] == 0 {
+        t.skip("the kernel is older than Linux 6.9");
+    }
+    let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", stranger.id())).unwrap();
+    let start: u64 = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap().parse().unwrap();
+    let mut fake = real.clone();
+    fake["init_process_pid"] = stranger.id().into();
+    fake["init_process_start"] = start.into();
+    is_stopped_with(&c, &path, &real, &fake, &mut stranger);
+}
+
+/// With a record that names a stranger the container has stopped, and the stranger is left alone.
+#[track_caller]
+fn is_stopped_with(c: &Container, path: &Path, real: &Value, fake: &Value, stranger: &mut Child) {
+    fs::write(path, fake.to_string()).unwrap();
     let status = c.status();
     let kill = c.try_kill("KILL");
     let alive = stranger.try_wait().unwrap().is_none();
-    fs::write(&path, real.to_string()).unwrap();
+    fs::write(path, real.to_string()).unwrap();
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     assert_eq!(status, "stopped");

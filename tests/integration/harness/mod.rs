@@ -138,6 +138,13 @@ pub fn patience(usual: Duration) -> Duration {
     usual * session().patience
 }
 
+/// The nice value of these tests, which what they start inherits.
+pub fn own_nice() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("procfs is mounted");
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    fields[16].parse().expect("field 19 is a number")
+}
+
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
 pub fn main(
     suites: &'static [&'static [Case]],
