@@ -21,7 +21,7 @@ use super::{Errno, Result, check, fd, path, process};
 use crate::abi::StringList;
 
 /// Commands whose process, or a child of it, enters a container.
-pub const ENTERING: [&str; 4] = ["create", "run", "exec", "seccomp"];
+pub const ENTERING: [&str; 5] = ["create", "run", "exec", "record", "why"];
 
 /// The variable that carries the descriptor of the mount from the first image to the second.
 pub const VARIABLE: &str = "_TEU_EXE_FD";

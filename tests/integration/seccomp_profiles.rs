@@ -23,6 +23,7 @@ cases![
     explain_names_the_rule_the_reason_and_the_remedy,
     explain_prints_json_with_a_patch,
     explain_refuses_what_it_cannot_read,
+    explain_needs_no_privilege,
     why_reports_each_refused_call_once,
     why_reports_calls_that_kill,
     why_tells_the_filter_of_a_program_from_the_profile,
@@ -366,6 +367,16 @@ fn explain_refuses_what_it_cannot_read(t: &Test) {
     explain(&wrong("b.json", "{\"defaultAction\": "), &["read"]).fails(&["b.json"]);
     let template = "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"archMap\": [], \"syscalls\": []}";
     explain(&wrong("c.json", template), &["read"]).fails(&["template", "/archMap"]);
+}
+
+/// Not even that of protecting the own program, since it enters no container.
+fn explain_needs_no_privilege(t: &Test) {
+    t.only_teu("no other runtime explains");
+    let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp/profiles/default.json");
+    let cmd = t.cmd(["seccomp", "explain", profile, "mount"]).bare();
+    let line = "exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all \"$@\"";
+    let out = cmd.through(line).run().ok();
+    assert!(out.stdout.contains("fails with EPERM"), "{}", out.report());
 }
 
 fn why_reports_each_refused_call_once(t: &Test) {
