@@ -23,6 +23,7 @@ cases![
     unit_is_below_the_cgroup_of_the_manager,
     failed_unit_of_the_same_name_is_forgotten,
     unit_that_runs_is_refused,
+    systemd_that_comes_late_to_its_bus_is_waited_for,
     update_tells_systemd_and_writes_files,
     update_that_systemd_refuses_changes_nothing,
     update_that_the_kernel_refuses_is_taken_back,
@@ -332,6 +333,17 @@ fn unit_that_runs_is_refused(t: &Test) {
     call(t, &systemd, &["create"], &second).run().fails(&["UnitExists", "/linux/cgroupsPath"]);
     assert_eq!(systemd.units(), [unit(&first)]);
     assert_eq!(c.status(), "running");
+    delete(t, &systemd, &c.id).ok().silent();
+    clear(t);
+}
+
+/// The bus of a user is started by the first who connects.
+fn systemd_that_comes_late_to_its_bus_is_waited_for(t: &Test) {
+    let systemd = Systemd::start(t);
+    systemd.fault(Fault::Late);
+    let bundle = bundle(t);
+    let c = start(t, &systemd, &bundle);
+    assert_eq!(systemd.count("Ping"), 1);
     delete(t, &systemd, &c.id).ok().silent();
     clear(t);
 }

@@ -21,15 +21,17 @@ const NAME: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER: (&str, &str, &str) = (NAME, OBJECT, INTERFACE);
+const PEER: (&str, &str, &str) = (NAME, OBJECT, "org.freedesktop.DBus.Peer");
 const PROPERTIES: (&str, &str, &str) = (NAME, OBJECT, "org.freedesktop.DBus.Properties");
 
 /// The end of a job, sent by the manager and nobody else.
 const MATCH: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
                      interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
-/// What the name of a unit may be refused with, and what that means.
+/// Errors that mean something here.
 mod refused {
     pub const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+    pub const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
     pub const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 }
 
@@ -74,13 +76,22 @@ impl Manager {
     fn on_bus(mut bus: Bus, of_user: bool) -> Result<Manager> {
         let ask = |method, arguments| Call { to: BUS, method, arguments };
         let own_name = text(&bus.call(ask("Hello", Vec::new()))?, "greeting")?;
-        let answers = bus.call_all(vec![
-            ask("AddMatch", vec![Value::string(MATCH)]),
-            ask("GetNameOwner", vec![Value::string(NAME)]),
-            ask("GetConnectionUnixUser", vec![Value::string(NAME)]),
-            ask("GetConnectionUnixUser", vec![Value::string(own_name.as_str())]),
-            ask("GetConnectionUnixProcessID", vec![Value::string(own_name.as_str())]),
-        ])?;
+        let questions = |bus: &mut Bus| {
+            bus.call_all(vec![
+                ask("AddMatch", vec![Value::string(MATCH)]),
+                ask("GetNameOwner", vec![Value::string(NAME)]),
+                ask("GetConnectionUnixUser", vec![Value::string(NAME)]),
+                ask("GetConnectionUnixUser", vec![Value::string(own_name.as_str())]),
+                ask("GetConnectionUnixProcessID", vec![Value::string(own_name.as_str())]),
+            ])
+        };
+        let mut answers = questions(&mut bus)?;
+        if answers.iter().any(|answer| is(answer, refused::NO_OWNER)) {
+            // A bus that has just been started by this very connection does not know systemd yet. What is sent to
+            // the name waits there until somebody owns it.
+            let _ = bus.call(Call { to: PEER, method: "Ping", arguments: Vec::new() })?;
+            answers = questions(&mut bus)?;
+        }
         let [matched, owner, user, own_user, own_pid] = &answers[..] else {
             return Err(bus.trouble("gave too few answers"));
         };

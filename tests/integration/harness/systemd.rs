@@ -46,6 +46,8 @@ pub enum Fault {
     DoesNotMove,
     /// The name of systemd is owned by another user.
     Foreign,
+    /// systemd is not on the bus until something was sent to its name.
+    Late,
     /// The bus sees the caller under another pid.
     OtherPid,
 }
@@ -140,7 +142,7 @@ impl Systemd {
         let calls = &self.shared().calls;
         let names = calls.iter().map(|call| call.member.as_str());
         names
-            .filter(|name| !greeting.contains(name) && !["Get", "Subscribe"].contains(name))
+            .filter(|name| !greeting.contains(name) && !["Get", "Subscribe", "Ping"].contains(name))
             .map(str::to_owned)
             .collect()
     }
@@ -298,6 +300,15 @@ fn answer(call: &Call, pid: i32, shared: &Mutex<Shared>) -> Option<Answers> {
     let one = |value| vec![(Reply::Return, SYSTEMD, vec![value])];
     let of_systemd = text(0) == "org.freedesktop.systemd1";
     Some(match member {
+        "GetNameOwner" | "GetConnectionUnixUser" if shared.fault == Fault::Late && of_systemd => {
+            let text = "Could not get owner of name 'org.freedesktop.systemd1': no such name";
+            let name = "org.freedesktop.DBus.Error.NameHasNoOwner";
+            vec![(Reply::Error(name), SYSTEMD, vec![Owned::Text(text.to_owned())])]
+        }
+        "Ping" => {
+            shared.fault = Fault::None;
+            vec![(Reply::Return, SYSTEMD, Vec::new())]
+        }
         "Hello" => one(Owned::Text(CLIENT.to_owned())),
         "AddMatch" | "Subscribe" => vec![(Reply::Return, SYSTEMD, Vec::new())],
         "GetNameOwner" => one(Owned::Text(SYSTEMD.to_owned())),
