@@ -55,6 +55,7 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	for as in userns user; do $(MAKE) integration AS=$$as VIEW=v2; done
 	$(MAKE) build
 	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
+	$(MAKE) test-engines QUICK=1
 	$(MAKE) systemd
 	@if [[ $$(uname -m) != x86_64 ]]; then echo "left out: the virtual machine of make test-vm exists for x86_64 only"; \
 		else $(MAKE) test-vm MODES="units limits"; fi

@@ -37,9 +37,11 @@ def table_of(name, options):
     table = Table(engine_class.name)
     chosen = [check for check in checks if wanted(check, options)]
     for runtime in options.runtimes:
-        if options.quick and table.rows:
-            # What others do matters only where the first one fails.
-            chosen = [check for check in chosen if table.rows[check.title][options.runtimes[0]].passed is False]
+        if table.rows:
+            # Where time counts, what others do matters only if the first one fails.
+            first = {title: row[options.runtimes[0]].passed for title, row in table.rows.items()}
+            hurry = [check.title for check in chosen if options.quick or check.long]
+            chosen = [check for check in chosen if check.title not in hurry or first[check.title] is False]
         if chosen:
             make(chosen, engine_class(runtime), table)
     table.print(options.runtimes)
