@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests in the virtual machine of tests/env/guest.sh, where cgroup2 has every controller. The programs are
 # built here; the machine has only them.
-# usage: tests/env/test-vm.sh TEU [MODE...]      the modes are those of tests/env/guest/suite: units, root, runc and
+# usage: tests/env/test-vm.sh TEU [MODE...]      the modes are those of tests/env/guest/suite: units, root and
 #                                                systemd unless said
 set -euo pipefail
 here=$(dirname "$0")
 teu=$1
 shift
-(($#)) || set -- units root runc systemd
+(($#)) || set -- units root systemd
 
 bin=$(mktemp -d)
 trap 'rm -rf --one-file-system "$bin"' EXIT
