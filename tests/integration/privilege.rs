@@ -46,6 +46,23 @@ pub const NEEDS: &[Need] = &[
     ),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
+    user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),
+    user("joined::hook_moves_a_device_into_the_network_of_the_container", "moves devices of the host"),
+    mapped("id_mapped::mapping_and_user_namespace_cancel_out", "chooses the owners on disk itself"),
+    mapped(
+        "id_mapped::mapping_of_the_container_is_used_without_one_of_the_mount",
+        "chooses the owners on disk itself",
+    ),
+    mapped(
+        "id_mapped::recursive_mapping_reaches_submounts_and_a_plain_one_does_not",
+        "chooses the owners on disk itself",
+    ),
+    mapped(
+        "id_mapped::many_mapped_mounts_work_under_a_low_limit_of_descriptors",
+        "chooses the owners on disk itself",
+    ),
+    user("id_mapped::mapped_mount_may_be_shared", "id-mapped mounts need root"),
+    mapped("id_mapped::set_user_id_and_devices_and_programs_are_refused_by_the_flags", MKNOD),
     user("net_devices::", "moves devices of the host"),
     user("systemd::", "the bus of the tests is that of root"),
     user("systemd_trouble::", "the bus of the tests is that of root"),
