@@ -169,6 +169,7 @@ fn user_namespace_has_usable_devices(t: &Test) {
 /// runc: engines that share a user namespace in a pod give both the path and the mappings.
 fn joined_user_namespace_is_compared_with_the_mappings(t: &Test) {
     t.skip_older("runc", (1, 2), "refuses every mapping");
+    t.skip_for("crun", "does not compare them");
     let pod = mapped(t).idle();
     let path = format!("/proc/{}/ns/user", pod.pid());
     let report = mapped(t).namespace("user", Some(&path)).probe().run().ok().json();
