@@ -70,6 +70,10 @@ integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2 AS=root|
 checklist: ## print what callers rely on (docs/cli.md) with the tests that prove it; RUNTIME and VIEW as above
 	TEU_CHECKLIST=1 $(MAKE) integration
 
+.PHONY: acceptance
+acceptance: ## run the tests of docs/acceptance.md and count its cases; RUNTIME and VIEW as above
+	TEU_CHECKLIST=docs/acceptance.md $(MAKE) integration
+
 .PHONY: oci-validation
 oci-validation: ## the official validation suite; RUNTIME and VIEW as above; another runtime is measured, not judged
 	@tests/env/apt.sh $(TEST_PACKAGES)

@@ -48,6 +48,9 @@ pub fn cut_propagation(plan: &Plan) -> Result<(), Failure> {
 ///
 /// It looks at directories above the root file system, into which the root of the container may have no way.
 pub fn isolate(plan: &Plan, prepared: &Prepared) -> Result<(), Failure> {
+    if plan.rootfs.pivot == Pivot::Chroot {
+        return Ok(()); // the nearest mount is one of the host itself
+    }
     match plan.rootfs.propagation.is_none_or(|p| p.bits == propagation::SHARED) {
         true => isolate_nearest_mount(&here(prepared)?),
         false => Ok(()),

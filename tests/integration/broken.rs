@@ -175,6 +175,13 @@ fn mistakes_of_users_and_limits_are_refused(t: &Test) {
             ("/process/scheduler", json!({ "policy": "SCHED_FOO" }), "/process/scheduler"),
             ("/process/scheduler", json!({ "policy": "SCHED_OTHER", "nice": 20 }), "/process/scheduler"),
             ("/process/scheduler", json!({ "policy": "SCHED_OTHER", "priority": 3 }), "/process/scheduler"),
+            ("/process/scheduler", json!({ "policy": "SCHED_BATCH", "runtime": 3 }), "/process/scheduler"),
+            (
+                "/process/scheduler",
+                json!({ "policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_FOO"] }),
+                "/process/scheduler",
+            ),
+            ("/process/ioPriority", json!({ "priority": 1 }), "/process/ioPriority"),
             (
                 "/process/ioPriority",
                 json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }),

@@ -80,7 +80,8 @@ fn mistakes_of_joined_namespaces_are_refused(t: &Test) {
     let offsets = json!({ "monotonic": { "secs": 1, "nanosecs": 0 } });
     let bundle = t.bundle().namespace("time", Some(&path("time"))).set("/linux/timeOffsets", offsets);
     bundle.try_create().fails(&["/linux/timeOffsets"]);
-    let bundle = mapped(t).namespace("user", Some(&path("user")));
+    let other = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
+    let bundle = mapped(t).namespace("user", Some(&path("user"))).set("/linux/uidMappings", other);
     bundle.try_create().fails(&["/linux/uidMappings"]);
     let twice = json!([
         { "containerID": 0, "hostID": 100_000, "size": 10 },

@@ -4,7 +4,8 @@
 //! `RUNTIME` (path or name of another runtime, so that a test is proved before it judges us), `TEU_VIEW`
 //! (`hybrid`, `v1` or `v2`: how /sys/fs/cgroup looks) and `TEU_AS` (`root`, `userns` or `user`: as whom the runtime is
 //! called, see `harness/caller.rs`).
-//! With `TEU_CHECKLIST` set the rows of docs/cli.md are printed with what the tests say about them.
+//! With `TEU_CHECKLIST` set the rows of docs/cli.md are printed with what the tests say about them; with the value
+//! `docs/acceptance.md` the tests that this page names are run, and its cases counted.
 //! Root is needed. After every test the harness looks for anything left behind; see `harness/leaks.rs`.
 //!
 //! A test is a function `fn name(t: &Test)` named in the `cases!` list at the end of its file. One that is not
@@ -145,5 +146,5 @@ fn main() -> ExitCode {
     if let Some(code) = probe::main() {
         return code;
     }
-    harness::main(SUITES, peers::PEERS, privilege::NEEDS, &checklist::COMMAND_LINE)
+    harness::main(SUITES, peers::PEERS, privilege::NEEDS, checklist::PAGES)
 }

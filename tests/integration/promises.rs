@@ -23,6 +23,7 @@ cases![
     every_option_that_is_listed_is_accepted,
     latest_version_that_is_listed_is_accepted,
     invalid_ids_leave_nothing,
+    sections_of_other_systems_are_ignored,
 ];
 
 /// config.md#specification-version; runtime.md#state.
@@ -172,6 +173,17 @@ fn latest_version_that_is_listed_is_accepted(t: &Test) {
     let features = t.cmd(["features"]).run().ok().json();
     let version = features["ociVersionMax"].as_str().expect("a version").to_owned();
     t.bundle().set("/ociVersion", version).run().ok();
+}
+
+/// config.md#platform-specific-configuration: whatever is in them.
+fn sections_of_other_systems_are_ignored(t: &Test) {
+    t.skip_for("runc", "gives some of them types");
+    t.skip_for("crun", "gives some of them types");
+    let foreign = ["windows", "solaris", "vm", "zos", "freebsd"];
+    let bundle =
+        foreign.iter().fold(t.bundle(), |bundle, name| bundle.set(&format!("/{name}"), json!([1, "x"])));
+    let bundle = bundle.set("/process/commandLine", "x").set("/process/user/username", json!({}));
+    bundle.args(["echo", "fine"]).run().ok();
 }
 
 /// runtime.md#create; an id is a name and no path.

@@ -11,8 +11,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 use serde_json::{Map, Number, Value, json};
 
+use super::checked::findings_of;
 use super::facts::{self, HOSTS};
 use super::{engines, patched};
+use crate::report::{MOST, Severity};
 use crate::{config, plan};
 
 /// What the changes start from: real files, and one with every section.
@@ -235,8 +237,23 @@ proptest! {
         for (way, change) in &changes {
             apply(&mut document, way, change);
         }
-        let outcome = config::load(document.to_string().as_bytes())
-            .and_then(|config| plan::plan(&config, &facts::request(), &facts::host(HOSTS[host])));
+        let (request, host) = (facts::request(), facts::host(HOSTS[host]));
+        let text = document.to_string();
+        let outcome = config::load(text.as_bytes()).and_then(|config| plan::plan(&config, &request, &host));
+        let (findings, left_out) = findings_of(text.as_bytes(), &request, &host);
+        prop_assert!(findings.len() <= 3 * MOST);
+        prop_assert!(findings.iter().all(|finding| is_one_harmless_line(&finding.to_string())));
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        let places: Vec<&str> = errors.map(|finding| finding.pointer.as_str()).collect();
+        match &outcome {
+            Ok(_) => prop_assert!(places.is_empty(), "check alone refuses {places:?}"),
+            Err(error) => {
+                // Pointers that are too long are cut.
+                let at = error.pointer().unwrap_or_default();
+                let is_told = at.len() > 400 || left_out > 0 || places.contains(&at);
+                prop_assert!(is_told, "check does not find: {error}; it finds {places:?}");
+            }
+        }
         match outcome {
             Ok(plan) => {
                 let shown = plan::show::show(&plan);
@@ -265,6 +282,8 @@ proptest! {
             if let Err(error) = config::load(text) {
                 prop_assert!(is_one_harmless_line(&error.to_string()), "{error}");
                 prop_assert!(error.pointer().is_some(), "no pointer: {error}");
+                let (findings, _) = findings_of(text, &facts::request(), &facts::host("root-v2"));
+                prop_assert!(findings.iter().any(|finding| finding.severity == Severity::Error), "{error}");
             }
         }
     }

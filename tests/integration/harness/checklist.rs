@@ -43,7 +43,12 @@ impl<'p> Row<'p> {
         if self.proof.starts_with("unit tests of") {
             return Vec::new();
         }
-        self.words().filter(|word| word.contains("::")).collect()
+        self.words().filter(|word| word.contains("::") && !word.starts_with(PENDING)).collect()
+    }
+
+    /// The names of tests that will prove it, which are not written yet.
+    pub fn pending(&self) -> Vec<&'p str> {
+        self.words().filter_map(|word| word.strip_prefix(PENDING)).collect()
     }
 
     /// The names of targets of the Makefile, for what takes more than this machine.
@@ -56,6 +61,9 @@ impl<'p> Row<'p> {
     }
 }
 
+/// In front of the name of a test that does not exist yet.
+const PENDING: &str = "pending ";
+
 /// How a test ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -67,11 +75,46 @@ pub enum End {
     Failed,
 }
 
-static ENDS: Mutex<BTreeMap<&'static str, End>> = Mutex::new(BTreeMap::new());
+/// How each test of this run ended, and why it was skipped.
+static ENDS: Mutex<BTreeMap<&'static str, (End, String)>> = Mutex::new(BTreeMap::new());
 
-/// Notes how a test of this run has ended.
-pub fn note(test: &'static str, end: End) {
-    ENDS.lock().expect("nobody panics while noting").insert(test, end);
+/// Notes how a test of this run has ended; `reason` says why it was skipped.
+pub fn note(test: &'static str, end: End, reason: &str) {
+    ENDS.lock().expect("nobody panics while noting").insert(test, (end, reason.to_owned()));
+}
+
+/// Prints how many rows of a page are proved by this run, and what is missing of the others.
+pub fn summarize(page: &Page) {
+    let ends = ENDS.lock().expect("nobody panics while noting");
+    let (mut whole, mut partly, mut skipped, mut failed) = (0, 0, 0, 0);
+    println!("{}:", page.path);
+    for row in page.rows() {
+        let named = row.tests();
+        let count =
+            |end: End| named.iter().filter(|name| ends.get(**name).is_some_and(|e| e.0 == end)).count();
+        let (sum, word) = match (count(End::Passed), count(End::Failed)) {
+            (_, 1..) => (&mut failed, "FAILED"),
+            (passed, _) if passed == named.len() && row.pending().is_empty() => {
+                whole += 1;
+                continue;
+            }
+            (1.., _) => (&mut partly, "in part"),
+            (0, _) => (&mut skipped, "skipped"),
+        };
+        *sum += 1;
+        println!("  {word}: {}", row.says.join(" | "));
+        for name in named {
+            match ends.get(name) {
+                Some((End::Passed, _)) => {}
+                Some((End::Skipped, reason)) => println!("    {name}: {reason}"),
+                Some((End::Failed, _)) => println!("    {name}: FAILED"),
+                None => println!("    {name}: did not run"),
+            }
+        }
+        row.pending().iter().for_each(|name| println!("    {name}: is still to be written"));
+    }
+    let all = whole + partly + skipped + failed;
+    println!("{all} cases: {whole} passed, {partly} passed in part, {skipped} skipped, {failed} failed");
 }
 
 /// Prints the rows of a page with what this run says about them.
@@ -80,7 +123,8 @@ pub fn print(page: &Page) {
     println!("{}: passed/named, then skipped and failed ones", page.path);
     for row in page.rows() {
         let named = row.tests();
-        let with = |end: End| named.iter().filter(|name| ends.get(**name) == Some(&end)).count();
+        let with =
+            |end: End| named.iter().filter(|name| ends.get(**name).is_some_and(|e| e.0 == end)).count();
         let (passed, skipped, failed) = (with(End::Passed), with(End::Skipped), with(End::Failed));
         let more = match (skipped, failed) {
             (0, 0) => String::new(),

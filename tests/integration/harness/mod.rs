@@ -145,15 +145,26 @@ pub fn own_nice() -> i32 {
     fields[16].parse().expect("field 19 is a number")
 }
 
+/// Pages that a run can be measured by.
+pub struct Pages {
+    /// Printed row by row.
+    pub promises: &'static checklist::Page,
+    /// Only the tests that it names are run, and its rows are counted.
+    pub cases: &'static checklist::Page,
+}
+
 /// Runs the suites as cargo's own harness would, and ends with its summary line.
 pub fn main(
     suites: &'static [&'static [Case]],
     peers: &'static [Peer],
     needs: &'static [Need],
-    page: &checklist::Page,
+    pages: Pages,
 ) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
+    let wanted = std::env::var("TEU_CHECKLIST").unwrap_or_default();
+    let named: Option<Vec<&str>> =
+        (wanted == pages.cases.path).then(|| pages.cases.rows().iter().flat_map(|row| row.tests()).collect());
     let cases = suites.iter().copied().flatten();
     if !arguments.list {
         match containment::enter() {
@@ -186,8 +197,10 @@ pub fn main(
             let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.test == name).collect();
             known += peers.len();
             let needs: Vec<&Need> = needs.iter().filter(|need| need.names(name)).collect();
-            Trial::ignorable_test(name, || test::run(case, peers, needs))
+            (name, Trial::ignorable_test(name, || test::run(case, peers, needs)))
         })
+        .filter(|(name, _)| named.as_ref().is_none_or(|named| named.contains(name)))
+        .map(|(_, trial)| trial)
         .collect();
     if known != peers.len() {
         eprintln!("integration tests cannot start: a name in the list of peers is none of a test");
@@ -207,8 +220,10 @@ pub fn main(
     if arguments.list {
         return ExitCode::SUCCESS;
     }
-    if std::env::var_os("TEU_CHECKLIST").is_some() {
-        checklist::print(page);
+    if named.is_some() {
+        checklist::summarize(pages.cases);
+    } else if !wanted.is_empty() {
+        checklist::print(pages.promises);
     }
     match leaks::after_all() {
         Ok(()) => conclusion.exit_code(),

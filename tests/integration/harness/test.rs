@@ -168,10 +168,9 @@ pub fn run(case: &Case, peers: Vec<&Peer>, needs: Vec<&Need>) -> Result<Completi
     let runtime = &session().runtime;
     if let Some(peer) = peers.iter().find(|p| runtime.is_older(p.runtime, p.below.0, p.below.1)) {
         let (major, minor) = peer.below;
-        return Ok(Completion::ignored_with(format!(
-            "{} below {major}.{minor} {}",
-            peer.runtime, peer.reason
-        )));
+        let reason = format!("{} below {major}.{minor} {}", peer.runtime, peer.reason);
+        checklist::note(peer.test, checklist::End::Skipped, &reason);
+        return Ok(Completion::ignored_with(reason));
     }
     let name = case.name.split_once("::").map_or(case.name, |(_, name)| name);
     if let Some(need) = needs.iter().find(|need| need.lacks(name)) {
@@ -203,6 +202,7 @@ pub fn run(case: &Case, peers: Vec<&Peer>, needs: Vec<&Need>) -> Result<Completi
             (true, Some(_)) => checklist::End::Skipped,
             (true, None) => checklist::End::Passed,
         },
+        skipped.as_deref().unwrap_or_default(),
     );
     match (problems.is_empty(), skipped) {
         (false, _) => Err(problems.join("\n").into()),
