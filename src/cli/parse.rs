@@ -9,7 +9,7 @@ use super::{CommandLine, before_the_verb};
 use crate::error::Error;
 
 /// Help begins with the name, where scripts look for it.
-pub const HELP: &str = "NAME:\n   {name} - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}";
+pub const HELP: &str = "NAME:\n   {name} - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}{after-help}";
 
 /// How parsing ended without a command line.
 #[derive(Debug)]
