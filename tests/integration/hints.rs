@@ -107,7 +107,34 @@ fn hints_about_the_process(t: &Test) {
     hinted(fds, "the descriptor is not open in the caller");
     let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
         {"names": ["read", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}]});
-    refused(t.bundle().set("/linux/seccomp", profile), "allow it; with noNewPrivileges only execve");
+    refused(
+        t.bundle().set("/linux/seccomp", profile),
+        "\"action\":\"SCMP_ACT_ALLOW\"} to /linux/seccomp/syscalls",
+    );
+}
+
+fn hints_about_seccomp(t: &Test) {
+    t.only_teu("hints are teu's");
+    let file = |name: &str, text: &str| {
+        let path = t.dir().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let profile = file("profile.json", r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}"#);
+    let explain = |arguments: &[&str]| t.cmd([&["seccomp", "explain"], arguments].concat()).run();
+    hinted(explain(&[&profile, "read", "x"]), "arguments are decimal or 0x hexadecimal");
+    hinted(explain(&[&profile, "socketcall", "--arch", "x86_64"]), "--arch chooses another one");
+    hinted(explain(&["--format", "xml", &profile, "read"]), "text or json");
+    let template = r#"{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{}], "syscalls": []}"#;
+    hinted(explain(&[&file("template.json", template), "read"]), "the engine makes a profile of it");
+    hinted(t.cmd(["seccomp", "record"]).run(), "teu seccomp record BUNDLE, or teu seccomp record -- COMMAND");
+    let all = json!(["CAP_SYS_PTRACE"]);
+    let watched = t
+        .bundle()
+        .set("/process/capabilities", json!({ "bounding": all, "effective": all, "permitted": all }))
+        .idle();
+    let why = t.cmd(["seccomp", "why", &watched.id]).through(&without("sys_ptrace")).run();
+    hinted(why, "another tracer may be at work");
 }
 
 fn hints_about_versions_and_namespaces(t: &Test) {
@@ -193,6 +220,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ),
     ("Linux 5.12 or later is needed", "needs an old kernel"),
     ("a container without a mount namespace needs Linux 6.8", "needs an old kernel"),
+    ("`teu seccomp record` has not begun yet", "a container ends with its recording"),
     (
         "systemctl stop {}",
         "needs a systemd that goes away between the start of a slice and the failure of create",
@@ -280,6 +308,7 @@ cases![
     hints_about_sysfs_in_a_user_namespace,
     hints_about_kernel_parameters_and_devices,
     hints_about_the_process,
+    hints_about_seccomp,
     hints_about_versions_and_namespaces,
     hints_about_the_state,
     hints_for_an_ordinary_user,

@@ -286,7 +286,9 @@ fn pause_killed_halfway_is_undone(t: &Test) {
     let c = t.bundle().sh(script).run_detached();
     c.wait_for_stdout("up");
     let mut undone = 0;
-    for _ in 0..50 {
+    // How often the kill is early enough is up to the scheduler.
+    let deadline = Instant::now() + patience(Duration::from_secs(60));
+    while Instant::now() < deadline {
         let mut running = t.cmd(["pause", &c.id]).spawn();
         let mut ended = false;
         while !ended && !freezer(&c.id).0 {
@@ -309,7 +311,7 @@ fn pause_killed_halfway_is_undone(t: &Test) {
             return;
         }
     }
-    panic!("undone {undone} times of 50");
+    panic!("undone {undone} times in a minute");
 }
 
 /// The process that stands by ends with the command.
