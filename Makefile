@@ -18,7 +18,7 @@ RUNTIME ?=
 # How the tests see cgroups: hybrid or v2; empty for what the machine has.
 VIEW ?=
 # As whom the tests call the runtime: root, userns (root, and every container has a user namespace) or user.
-AS ?=
+CALLER ?=
 export RUNTIME
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev
@@ -52,7 +52,7 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	cargo test --workspace --lib --locked -- --include-ignored
 	cargo test --package teu-seccomp --test '*' --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
-	for as in userns user; do $(MAKE) integration AS=$$as VIEW=v2; done
+	for caller in userns user; do $(MAKE) integration CALLER=$$caller VIEW=v2; done
 	$(MAKE) build
 	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
 	$(MAKE) test-engines QUICK=1
@@ -61,10 +61,10 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 		else $(MAKE) test-vm MODES="units limits"; fi
 
 .PHONY: integration
-integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2 AS=root|userns|user
+integration: ## end-to-end tests; RUNTIME=runc|crun|PATH VIEW=hybrid|v2 CALLER=root|userns|user
 	@tests/env/apt.sh $(TEST_PACKAGES) mmdebstrap
 	tree=$$(tests/env/debian-rootfs.sh) || echo "no Debian tree could be made: its tests are skipped" >&2; \
-		TEU_DEBIAN=$$tree TEU_VIEW=$(VIEW) TEU_AS=$(AS) cargo test --test integration --locked
+		TEU_DEBIAN=$$tree TEU_VIEW=$(VIEW) TEU_AS=$(CALLER) cargo test --test integration --locked
 
 .PHONY: checklist
 checklist: ## print what callers rely on (docs/cli.md) with the tests that prove it; RUNTIME and VIEW as above
