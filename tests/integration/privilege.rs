@@ -17,6 +17,7 @@ const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
 
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
+const TRACED: &str = "`seccomp why` cannot trace the program of an unprivileged user from its first call on";
 const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
 
 /// A test, or with `::` at the end all of a file.
@@ -44,6 +45,29 @@ pub const NEEDS: &[Need] = &[
         "guards::state_root_that_others_may_write_to_is_refused",
         "what a test makes is given to the root of the container",
     ),
+    mapped("promises::matching_node_in_the_image_is_used", MKNOD),
+    mapped("promises::device_has_its_mode_whatever_the_umask", MKNOD),
+    mapped(
+        "resources::writing_for_reading_and_writing_is_refused_by_a_rule_about_writing",
+        "the kernel log belongs to the host",
+    ),
+    mapped("seccomp_debian::nginx_serves_under_its_profile", "the tree belongs to root"),
+    mapped(
+        "hints::hints_about_seccomp",
+        "a tracer has every capability in the user namespaces below its own",
+    ),
+    mapped(
+        "ps::options_after_the_id_are_for_the_ps_of_the_host",
+        "-x shows processes of the caller's user alone",
+    ),
+    user("promises::every_option_that_is_listed_is_accepted", LOCKED),
+    user("seccomp_debian::python_with_threads_and_sockets_runs_under_its_profile", TRACED),
+    user("seccomp_profiles::recorded_script_runs_under_its_profile_and_a_missing_call_is_named", TRACED),
+    user("seccomp_profiles::why_reports_each_refused_call_once", TRACED),
+    user("seccomp_profiles::why_reports_calls_that_kill", TRACED),
+    user("seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile", TRACED),
+    user("seccomp_profiles::why_ends_with_the_container", TRACED),
+    user("seccomp_profiles::explain_needs_no_privilege", "calls the runtime as root"),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),
