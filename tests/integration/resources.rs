@@ -220,7 +220,9 @@ fn limits_above_those_of_the_caller_hold_in_a_user_namespace(t: &Test) {
         .sh("ulimit -Sn; ulimit -Hn; sleep 100");
     // The soft limit of the caller is below both.
     let out = bundle.call("run", &["--detach"]).through("ulimit -Sn 256; exec \"$@\"").run().ok();
-    drop(out);
+    let c = Container::new(t, bundle.id(), &out);
+    c.wait_for_stdout("1024\n");
+    assert_eq!(c.stdout(), "512\n1024\n");
     let exec = t.cmd(["exec", bundle.id(), "sh", "-c", "ulimit -Sn; ulimit -Hn"]).run().ok();
     assert_eq!(exec.stdout, "512\n1024\n");
 }
