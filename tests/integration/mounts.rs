@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use crate::harness::report::{has, mount, propagates, super_has};
-use crate::harness::{Bundle, Test, View, report};
+use crate::harness::{Bundle, Test, View, cgroup, report};
 
 cases![
     directory_that_is_made_does_not_inherit_a_set_group_id_bit,
@@ -599,9 +599,19 @@ fn cgroup_mount_has_every_controller(t: &Test) {
         assert_eq!(mount(&report, "/sys/fs/cgroup")["fs"], "cgroup2");
         return;
     }
-    for controller in ["cpu", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"] {
-        let mount = mount(&report, &format!("/sys/fs/cgroup/{controller}"));
+    let mut links = Vec::new();
+    for hierarchy in cgroup::hierarchies().iter().filter(|hierarchy| !hierarchy.v2) {
+        let name = hierarchy.point.file_name().unwrap().to_string_lossy().into_owned();
+        let mount = mount(&report, &format!("/sys/fs/cgroup/{name}"));
         assert!(mount["fs"] == "cgroup" && has(mount, "ro"), "{mount}");
+        let others = ["cpu", "cpuacct", "net_cls", "net_prio"].into_iter().filter(|other| *other != name);
+        let others = others.filter(|other| hierarchy.controllers.iter().any(|own| own == other));
+        links.extend(others.map(|other| (other, name.clone())));
+    }
+    // Hosts of systemd mount two controllers together and have links with the name of each.
+    for (link, to) in links {
+        let bundle = with_cgroup_mount(t.bundle()).args(["readlink", &format!("/sys/fs/cgroup/{link}")]);
+        assert_eq!(bundle.run().ok().stdout, format!("{to}\n"));
     }
 }
 

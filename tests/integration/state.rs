@@ -5,12 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Container, Test, cgroup, container};
 
 cases![
     state_has_what_the_specification_demands,
+    state_keeps_to_the_schema_at_every_stage,
     state_of_an_unknown_container_is_refused,
     status_follows_the_life_cycle,
     pid_is_the_host_pid_of_init,
@@ -39,6 +40,28 @@ fn state_has_what_the_specification_demands(t: &Test) {
         assert_eq!(state["rootfs"], bundle.rootfs().to_string_lossy().as_ref());
     }
     assert!(state["created"].is_string(), "{state}");
+}
+
+/// runtime.md#state, state-schema.json: the types of the members, whatever the status.
+fn state_keeps_to_the_schema_at_every_stage(t: &Test) {
+    let bundle = t.bundle().set("/annotations", json!({ "com.example.key": "value" })).args(["sleep", "100"]);
+    let c = bundle.create();
+    let keeps = |status: &str| {
+        let state = c.state();
+        for member in ["ociVersion", "id", "status", "bundle"] {
+            assert!(state[member].is_string(), "{member}: {state}");
+        }
+        assert!(Path::new(state["bundle"].as_str().unwrap()).is_absolute(), "{state}");
+        assert_eq!((state["status"].as_str(), state["id"].as_str()), (Some(status), Some(bundle.id())));
+        assert!(state["pid"].is_u64(), "{state}");
+        assert_eq!(state["annotations"], json!({ "com.example.key": "value" }));
+    };
+    keeps("created");
+    c.start();
+    keeps("running");
+    c.kill("KILL");
+    c.wait_stopped();
+    keeps("stopped");
 }
 
 /// runtime.md#query-state: an unknown id is an error; containerd and CRI-O look for these words.
