@@ -29,6 +29,7 @@ cases![
     hook_that_prints_a_lot_does_not_block,
     hook_that_outlives_its_leader_does_not_block,
     hook_that_takes_too_long_is_killed_with_its_children,
+    hook_of_any_kind_is_killed_when_it_takes_too_long,
     failing_create_hook_undoes_the_container,
     message_of_a_failing_hook_has_its_stderr,
     failing_hook_stops_the_ones_after_it,
@@ -324,8 +325,8 @@ fn hook_may_ignore_its_stdin(t: &Test) {
 /// What a hook prints is drained.
 fn hook_that_prints_a_lot_does_not_block(t: &Test) {
     let script = "head -c 1048576 /dev/zero | tr '\\0' a; head -c 1048576 /dev/zero | tr '\\0' b >&2";
-    let out = t.bundle().hook("createRuntime", script).run().ok();
-    assert_eq!(out.stdout, "");
+    let (bundle, _) = with_hooks(t, KINDS, script);
+    assert_eq!(bundle.run().ok().stdout, "");
 }
 
 /// A daemon that a hook leaves keeps its stdout open; nobody waits for it.
@@ -367,6 +368,26 @@ fn hook_that_takes_too_long_is_killed_with_its_children(t: &Test) {
         assert!(out.message().contains("timeout") || out.message().contains("1 s"), "{}", out.report());
     }
     gone(t, &bundle);
+}
+
+/// The time is that of the hook, whoever waits for it.
+fn hook_of_any_kind_is_killed_when_it_takes_too_long(t: &Test) {
+    t.only_teu("the words are teu's");
+    for kind in KINDS {
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "exec sleep 50"], "timeout": 1 });
+        let bundle = t.bundle().push(&format!("/hooks/{kind}"), hook).args(["sleep", "100"]);
+        let out = bundle.call("run", &["--detach"]).run();
+        let out = if *kind == "poststop" {
+            out.ok();
+            t.cmd(["delete", "--force", bundle.id()]).run().ok()
+        } else {
+            out.fails(&["timeout of 1.0s", &format!("/hooks/{kind}/0")])
+        };
+        let limits = Duration::from_millis(900)..patience(Duration::from_secs(9));
+        assert!(limits.contains(&out.elapsed), "{kind}: {}", out.report());
+        gone(t, &bundle);
+        t.until("the end of the hook", || leaks::find_processes(bundle.id()).is_empty());
+    }
 }
 
 /// runtime.md#lifecycle steps 3 to 5: the container is stopped and destroyed, then poststop hooks run.
