@@ -109,7 +109,7 @@ fn hook_moves_a_device_into_the_network_of_the_container(t: &Test) {
         if out.stderr.contains("Unknown device type") || out.stderr.contains("not supported") {
             t.skip("this kernel has no veth devices");
         }
-        assert_eq!(out.ok().stdout, "lo\nmoved7\n", "{kind}");
+        assert!(out.ok().stdout.split_whitespace().any(|name| name == "moved7"), "{kind}");
     }
 }
 
