@@ -118,3 +118,29 @@ impl Cgroup {
         self.v1("memory").or_else(|| self.v2())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As hosts of systemd have them: two controllers in one hierarchy, and a link with the name of each.
+    #[test]
+    fn controllers_of_one_hierarchy_have_links() {
+        let controllers = ["cpu", "cpuacct"].map(str::to_owned);
+        let own = Path::new("/sys/fs/cgroup/cpu,cpuacct/own");
+        let mount = controller_mount(Path::new("/sys/fs/cgroup/cpu,cpuacct"), &controllers, own);
+        let link = |name: &str| (name.to_owned(), "cpu,cpuacct".to_owned());
+        assert_eq!((mount.name.as_str(), mount.options.as_str()), ("cpu,cpuacct", "cpu,cpuacct"));
+        assert_eq!(mount.links, [link("cpu"), link("cpuacct")]);
+    }
+
+    /// A hierarchy that has the name of its controller, or none but a name of its own, needs no link.
+    #[test]
+    fn hierarchy_of_one_controller_has_no_link() {
+        for (root, controller) in [("/sys/fs/cgroup/cpu", "cpu"), ("/sys/fs/cgroup/systemd", "name=systemd")]
+        {
+            let mount = controller_mount(Path::new(root), &[controller.to_owned()], Path::new(root));
+            assert_eq!(mount.links, []);
+        }
+    }
+}

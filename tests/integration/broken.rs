@@ -102,6 +102,7 @@ fn mistakes_of_the_top_level_are_refused(t: &Test) {
             ("/ociVersion", removed(), "/ociVersion"),
             ("/ociVersion", json!(""), "/ociVersion"),
             ("/ociVersion", json!("2.0.0"), "/ociVersion"),
+            ("/ociVersion", json!("1"), "/ociVersion"),
             ("/ociVersion", json!("1.0"), "/ociVersion"),
             ("/ociVersion", json!(1), "/ociVersion"),
             ("/root", removed(), "/root"),

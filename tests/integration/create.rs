@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::harness::{HOSTILE, Test, cgroup};
+use crate::harness::{Caller, HOSTILE, Test, cgroup};
 
 cases![
     created_container_waits_for_start,
@@ -20,6 +20,7 @@ cases![
     config_is_frozen_at_create,
     unknown_properties_are_ignored,
     null_is_the_same_as_absent,
+    every_optional_object_and_list_may_be_null,
     newer_minor_versions_of_the_specification_are_accepted,
     create_after_a_refused_create_works,
     leftover_state_directory_keeps_its_id,
@@ -192,6 +193,55 @@ fn null_is_the_same_as_absent(t: &Test) {
         bundle = bundle.set(pointer, Value::Null);
     }
     bundle.run().ok().silent();
+}
+
+/// The same for every object and every list that may be absent.
+fn every_optional_object_and_list_may_be_null(t: &Test) {
+    t.only_teu("others refuse some of them");
+    let pointers = [
+        "/domainname",
+        "/hooks/prestart",
+        "/hooks/createRuntime",
+        "/hooks/createContainer",
+        "/hooks/startContainer",
+        "/hooks/poststart",
+        "/hooks/poststop",
+        "/process/capabilities/inheritable",
+        "/process/capabilities/ambient",
+        "/process/scheduler",
+        "/process/ioPriority",
+        "/process/execCPUAffinity",
+        "/process/apparmorProfile",
+        "/process/selinuxLabel",
+        "/process/noNewPrivileges",
+        "/process/terminal",
+        "/process/user/umask",
+        "/mounts/0/uidMappings",
+        "/mounts/0/gidMappings",
+        "/linux/cgroupsPath",
+        "/linux/timeOffsets",
+        "/linux/memoryPolicy",
+        "/linux/netDevices",
+        "/linux/personality",
+        "/linux/mountLabel",
+        "/linux/resources/blockIO",
+        "/linux/resources/cpu",
+        "/linux/resources/devices",
+        "/linux/resources/hugepageLimits",
+        "/linux/resources/network",
+        "/linux/resources/rdma",
+        "/linux/resources/unified",
+    ];
+    let bundle = pointers.iter().fold(t.bundle(), |bundle, pointer| bundle.set(pointer, Value::Null));
+    bundle.run().ok().silent();
+    // What is around them, and what they are without which nothing could run.
+    for pointer in ["/linux/resources", "/process/capabilities", "/process/env"] {
+        t.bundle().set(pointer, Value::Null).args(["/bin/true"]).run().ok().silent();
+    }
+    if t.caller() == Caller::Root {
+        let bundle = t.bundle().set("/linux/uidMappings", Value::Null).set("/linux/gidMappings", Value::Null);
+        bundle.run().ok().silent();
+    }
 }
 
 /// config.md#specification-version: a runtime accepts what it can; engines are often newer than the runtime.

@@ -386,6 +386,9 @@ fn umask_of_the_config_is_set(t: &Test) {
     assert_eq!(status(&out.json(), "Umask"), "0077");
     let report = c.exec(&["-p", &report_of_file(t, json!({}))], &[]).ok().json();
     assert_eq!(status(&report, "Umask"), "0077");
+    let c = t.bundle().idle();
+    let out = c.exec_cmd(&[], &["probe", "report"]).through("umask 0117; exec \"$@\"").run().ok();
+    assert_eq!(status(&out.json(), "Umask"), "0022");
 }
 
 /// runc: that of the container, and none of the caller's when it has none.

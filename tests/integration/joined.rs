@@ -100,13 +100,16 @@ fn hook_moves_a_device_into_the_network_of_the_container(t: &Test) {
         if t.is_older("crun", 1, 9) && kind == "createRuntime" {
             continue;
         }
-        let script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); PATH=/usr/sbin:/sbin:/usr/bin:/bin \
-                      nsenter -t $pid -n ip link add dummy7 type dummy";
-        let out = t.bundle().hook(kind, script).args(["ls", "/sys/class/net"]).run();
+        let script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); PATH=/usr/sbin:/sbin:/usr/bin:/bin; \
+                      ip link add moved7 type veth peer name stays7 && ip link set moved7 netns $pid && \
+                      ! ip link show moved7 && ip link show stays7";
+        let bundle = t.bundle().hook(kind, script).args(["ls", "/sys/class/net"]);
+        // The runtime has a network of its own, so that the host's stays as it is.
+        let out = bundle.run_cmd().through("exec unshare --net -- \"$@\"").run();
         if out.stderr.contains("Unknown device type") || out.stderr.contains("not supported") {
-            t.skip("this kernel has no dummy devices");
+            t.skip("this kernel has no veth devices");
         }
-        assert!(out.ok().stdout.split_whitespace().any(|name| name == "dummy7"), "{kind}");
+        assert!(out.ok().stdout.split_whitespace().any(|name| name == "moved7"), "{kind}");
     }
 }
 
@@ -121,5 +124,14 @@ fn private_root_without_pivot_root_is_refused(t: &Test) {
 fn queues_of_another_container_are_not_seen(t: &Test) {
     let first = t.bundle().sh("touch /dev/mqueue/mine && ls /dev/mqueue; sleep 100").run_detached();
     first.wait_for_stdout("mine");
-    assert_eq!(t.bundle().args(["ls", "/dev/mqueue"]).run().ok().stdout, "");
+    // Nor are those of the host.
+    let queues = t.make_dir("queues");
+    nix::mount::mount(Some("mqueue"), &queues, Some("mqueue"), nix::mount::MsFlags::empty(), None::<&str>)
+        .unwrap();
+    let queue = queues.join(t.token());
+    std::fs::write(&queue, "").unwrap();
+    let out = t.bundle().args(["ls", "/dev/mqueue"]).run();
+    std::fs::remove_file(&queue).unwrap();
+    nix::mount::umount(&queues).unwrap();
+    assert_eq!(out.ok().stdout, "");
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::harness::{Test, cgroup};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Test, cgroup, leaks};
 
 cases![
     signal_is_sigterm_when_none_is_given,
@@ -16,6 +19,7 @@ cases![
     signal_goes_to_init_alone,
     death_of_init_takes_its_pid_namespace_along,
     sigkill_without_a_private_pid_namespace_reaches_every_process,
+    processes_that_outlive_init_are_reached_by_sigkill_and_delete,
     all_is_accepted,
     sigkill_works_on_a_frozen_container,
     too_many_arguments_are_refused,
@@ -136,6 +140,30 @@ fn sigkill_without_a_private_pid_namespace_reaches_every_process(t: &Test) {
     c.kill("KILL");
     c.wait_stopped();
     t.until("no process", || cgroup::procs(&dir).is_empty());
+}
+
+/// Somebody else may kill init; what `exec` has started beside it still belongs to the container.
+fn processes_that_outlive_init_are_reached_by_sigkill_and_delete(t: &Test) {
+    t.skip_older("runc", (1, 2), "kills init alone unless --all is given");
+    t.skip_for("crun", "kills init alone unless --all is given");
+    for signal in [true, false] {
+        let c = t.bundle().without_namespace("pid").idle();
+        for _ in 0..5 {
+            c.exec(&["--detach"], &["sleep", "1000"]).ok();
+        }
+        let dir = cgroup::freezer(&c.id).0;
+        assert_eq!(cgroup::procs(&dir).len(), 6);
+        kill(Pid::from_raw(c.pid()), Signal::SIGKILL).unwrap();
+        c.wait_stopped();
+        t.until("the others alone", || cgroup::procs(&dir).len() == 5);
+        if signal {
+            c.kill("KILL");
+            t.until("no process", || cgroup::procs(&dir).is_empty());
+        }
+        c.delete();
+        t.until("no process anywhere", || leaks::find_processes(&c.id).is_empty());
+        assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+    }
 }
 
 /// runc: `--all` is obsolete but engines send it, also to a container that has stopped.

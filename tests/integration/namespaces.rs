@@ -151,10 +151,11 @@ fn user_namespace_owns_the_others(t: &Test) {
         json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
     let out = mapped(t)
         .set("/process/capabilities", capabilities)
-        .sh("hostname renamed && hostname; ip link set lo down && ip link set lo up && echo net; mount -t tmpfs x /mnt && echo mount")
+        .sh("hostname renamed && hostname; ip link set lo down && ip link set lo up && echo net; mount -t tmpfs x /mnt && echo mount; \
+             stat -f -c %T /sys; ls -d /sys/class/net/lo")
         .run()
         .ok();
-    assert_eq!(out.stdout, "renamed\nnet\nmount\n");
+    assert_eq!(out.stdout, "renamed\nnet\nmount\nsysfs\n/sys/class/net/lo\n");
 }
 
 /// mknod(2) is refused there, so the nodes are those of the host.

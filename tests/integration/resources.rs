@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Container, Test, View, cgroup};
+use crate::harness::{Caller, Container, Test, View, cgroup};
 
 cases![
     swap_is_limited_with_memory,
@@ -202,10 +202,14 @@ fn writable_cgroup_mount_belongs_to_the_container(t: &Test) {
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map)
         .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "noexec", "nodev"]);
-    let out = bundle
-        .sh("mkdir /sys/fs/cgroup/x && stat -c %u /sys/fs/cgroup/cgroup.procs && rmdir /sys/fs/cgroup/x")
-        .run();
-    assert_eq!(out.ok().stdout, "0\n");
+    let mut bundle = bundle
+        .sh("mkdir /sys/fs/cgroup/x && stat -c %u /sys/fs/cgroup/cgroup.procs && rmdir /sys/fs/cgroup/x");
+    // An unprivileged caller gives nothing away to another user, and says so.
+    let users = if t.caller() == Caller::User { &[0][..] } else { &[0, 1000] };
+    for user in users {
+        bundle = bundle.set("/process/user", json!({ "uid": user, "gid": user }));
+        assert_eq!(bundle.run().ok().stdout, format!("{user}\n"));
+    }
 }
 
 /// prlimit(2): the caller raises it, whatever root in the namespace may do.
@@ -220,7 +224,9 @@ fn limits_above_those_of_the_caller_hold_in_a_user_namespace(t: &Test) {
         .sh("ulimit -Sn; ulimit -Hn; sleep 100");
     // The soft limit of the caller is below both.
     let out = bundle.call("run", &["--detach"]).through("ulimit -Sn 256; exec \"$@\"").run().ok();
-    drop(out);
+    let c = Container::new(t, bundle.id(), &out);
+    c.wait_for_stdout("1024\n");
+    assert_eq!(c.stdout(), "512\n1024\n");
     let exec = t.cmd(["exec", bundle.id(), "sh", "-c", "ulimit -Sn; ulimit -Hn"]).run().ok();
     assert_eq!(exec.stdout, "512\n1024\n");
 }

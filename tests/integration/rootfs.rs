@@ -14,6 +14,7 @@ cases![
     writes_stay_after_the_container,
     absolute_root_path_works,
     rootfs_may_be_the_bundle_itself,
+    relative_root_path_is_relative_to_the_bundle,
     missing_rootfs_is_refused,
     file_as_rootfs_is_refused,
     no_pivot_changes_the_root_too,
@@ -92,13 +93,23 @@ fn absolute_root_path_works(t: &Test) {
 
 /// runc.
 fn rootfs_may_be_the_bundle_itself(t: &Test) {
-    let bundle = t.bundle();
+    let bundle = t.bundle().sh("cd /; ls config.json");
     let inner = bundle.rootfs();
     bundle.write();
     let config =
         std::fs::read_to_string(bundle.dir().join("config.json")).unwrap().replace("\"rootfs\"", "\".\"");
     std::fs::write(inner.join("config.json"), config).unwrap();
-    t.cmd(["run", "--bundle"]).arg(&inner).arg(bundle.id()).run().ok();
+    let out = t.cmd(["run", "--bundle"]).arg(&inner).arg(bundle.id()).run().ok();
+    assert_eq!(out.stdout, "config.json\n");
+}
+
+/// config.md#root: not to where the caller is.
+fn relative_root_path_is_relative_to_the_bundle(t: &Test) {
+    let bundle = t.bundle().file("/mark", "of the bundle").args(["cat", "/mark"]);
+    let elsewhere = t.make_dir("elsewhere");
+    t.make_dir("elsewhere/rootfs");
+    t.make_file("elsewhere/rootfs/mark", "of the caller");
+    assert_eq!(bundle.run_cmd().in_dir(&elsewhere).run().ok().stdout, "of the bundle");
 }
 
 /// config.md#root.

@@ -8,6 +8,7 @@ cases![
     start_runs_the_program_to_its_end,
     start_twice_is_refused_without_effect,
     start_of_a_stopped_container_is_refused,
+    refused_start_runs_no_hook,
     start_of_an_unknown_container_is_refused,
     start_of_a_container_killed_before_start_is_refused,
     start_succeeds_when_the_program_ends_at_once,
@@ -43,6 +44,22 @@ fn start_of_a_stopped_container_is_refused(t: &Test) {
     c.wait_stopped();
     c.call("start", &[]).fails(&["cannot start a container that has stopped"]);
     assert_eq!((c.status(), c.stdout()), ("stopped".into(), "once\n".into()));
+}
+
+/// runtime.md#start: no effect on the container, so hooks run once.
+fn refused_start_runs_no_hook(t: &Test) {
+    let shared = t.make_dir("shared");
+    let bundle = t.bundle().bind(&shared, "/shared", &["bind"]).args(["sleep", "100"]);
+    let bundle = bundle.hook("startContainer", "echo x >>/shared/inside");
+    let c = bundle.hook("poststart", &format!("echo x >>{}/outside", shared.display())).create();
+    c.start();
+    c.call("start", &[]).fails(&[]);
+    c.kill("KILL");
+    c.wait_stopped();
+    c.call("start", &[]).fails(&[]);
+    for file in ["inside", "outside"] {
+        assert_eq!(fs::read_to_string(shared.join(file)).unwrap(), "x\n", "{file}");
+    }
 }
 
 /// runtime.md#start; engines look for these words.

@@ -5,12 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Container, Test, cgroup, container};
 
 cases![
     state_has_what_the_specification_demands,
+    state_keeps_to_the_schema_at_every_stage,
     state_of_an_unknown_container_is_refused,
     status_follows_the_life_cycle,
     pid_is_the_host_pid_of_init,
@@ -21,6 +22,7 @@ cases![
     zombie_init_counts_as_stopped,
     recycled_pid_counts_as_stopped_and_is_never_signalled,
     pid_recycled_within_a_tick_is_told_apart,
+    recycled_pid_is_spared_by_delete,
     state_file_has_the_names_that_others_read,
     state_prints_nothing_but_json,
 ];
@@ -39,6 +41,28 @@ fn state_has_what_the_specification_demands(t: &Test) {
         assert_eq!(state["rootfs"], bundle.rootfs().to_string_lossy().as_ref());
     }
     assert!(state["created"].is_string(), "{state}");
+}
+
+/// runtime.md#state, state-schema.json: the types of the members, whatever the status.
+fn state_keeps_to_the_schema_at_every_stage(t: &Test) {
+    let bundle = t.bundle().set("/annotations", json!({ "com.example.key": "value" })).args(["sleep", "100"]);
+    let c = bundle.create();
+    let keeps = |status: &str| {
+        let state = c.state();
+        for member in ["ociVersion", "id", "status", "bundle"] {
+            assert!(state[member].is_string(), "{member}: {state}");
+        }
+        assert!(Path::new(state["bundle"].as_str().unwrap()).is_absolute(), "{state}");
+        assert_eq!((state["status"].as_str(), state["id"].as_str()), (Some(status), Some(bundle.id())));
+        assert!(state["pid"].is_u64(), "{state}");
+        assert_eq!(state["annotations"], json!({ "com.example.key": "value" }));
+    };
+    keeps("created");
+    c.start();
+    keeps("running");
+    c.kill("KILL");
+    c.wait_stopped();
+    keeps("stopped");
 }
 
 /// runtime.md#query-state: an unknown id is an error; containerd and CRI-O look for these words.
@@ -183,6 +207,33 @@ fn pid_recycled_within_a_tick_is_told_apart(t: &Test) {
 
 /// With a record that names a stranger the container has stopped, and the stranger is left alone.
 #[track_caller]
+/// What belongs to the container goes, and nothing else.
+fn recycled_pid_is_spared_by_delete(t: &Test) {
+    t.skip_for("crun", "keeps its state in another form");
+    t.skip_for("runc", "leaves the init that its state does not name");
+    let c = t.bundle().args(["sleep", "100"]).run_detached();
+    let init = c.pid();
+    // Start times count in hundredths of a second.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
+    let path = t.root().join(&c.id).join("state.json");
+    let mut state: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    state["init_process_pid"] = stranger.id().into();
+    fs::write(&path, state.to_string()).unwrap();
+    let out = c.call("delete", &["--force"]);
+    let alive = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    out.ok();
+    assert!(alive, "a process that is not the container's was killed");
+    let dead = || {
+        let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    t.until("the end of init", dead);
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+}
+
 fn is_stopped_with(c: &Container, path: &Path, real: &Value, fake: &Value, stranger: &mut Child) {
     fs::write(path, fake.to_string()).unwrap();
     let status = c.status();
