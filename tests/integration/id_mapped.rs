@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount as mount_fs};
 use serde_json::{Value, json};
 
 use crate::harness::report::{has, mount, propagates, status};
-use crate::harness::{Bundle, Caller, Test};
+use crate::harness::{Bundle, Caller, Test, copy_program};
 
 cases![
     mapping_and_user_namespace_cancel_out,
@@ -197,7 +197,7 @@ fn masked_proc_cannot_be_mounted_anew_without_pivot_root(t: &Test) {
 fn set_user_id_and_devices_and_programs_are_refused_by_the_flags(t: &Test) {
     let source = t.make_dir("source");
     let busybox = t.bundle().inside("/bin/busybox");
-    fs::copy(fs::canonicalize(busybox).unwrap(), source.join("busybox")).unwrap();
+    copy_program(&fs::canonicalize(busybox).unwrap(), &source.join("busybox"));
     let run = |option: &str, script: &str| {
         let bundle = t.bundle().bind(&source, "/mnt", &["bind", option]);
         let device = json!([{ "path": "/mnt/null", "type": "c", "major": 1, "minor": 3 }]);
@@ -209,7 +209,7 @@ fn set_user_id_and_devices_and_programs_are_refused_by_the_flags(t: &Test) {
     assert!(out.stderr.contains("Permission denied"), "{}", out.report());
     run("dev", "echo x >/mnt/null && /mnt/busybox true").ok();
     let probe = source.join("probe");
-    fs::copy(std::env::current_exe().unwrap(), &probe).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &probe);
     fs::set_permissions(&probe, fs::Permissions::from_mode(0o4755)).unwrap();
     let user = |option: &str| {
         let bundle = t.bundle().bind(&source, "/mnt", &["bind", option]).args(["/mnt/probe", "report"]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, Cmd, Test};
+use crate::harness::{Bundle, Cmd, Test, copy_program};
 
 cases![
     own_executable_cannot_be_the_program,
@@ -29,7 +29,7 @@ impl Copy {
     fn new(t: &Test, name: &str) -> Copy {
         t.only_teu(crate::harness::HOSTILE);
         let path = t.make_dir("copy").join(name);
-        fs::copy(&t.runtime().path, &path).unwrap();
+        copy_program(&t.runtime().path, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let metadata = fs::metadata(&path).unwrap();
         let content = fs::read(&path).unwrap();

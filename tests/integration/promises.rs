@@ -63,7 +63,7 @@ fn set_user_id_program_gains_nothing_with_no_new_privileges(t: &Test) {
         let bundle = t.bundle();
         let program = bundle.inside("/opt/probe");
         fs::create_dir_all(program.parent().unwrap()).unwrap();
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        copy_program(&std::env::current_exe().unwrap(), &program);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
         let report = bundle
             .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))

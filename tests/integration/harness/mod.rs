@@ -138,6 +138,13 @@ pub fn patience(usual: Duration) -> Duration {
     usual * session().patience
 }
 
+/// Copies a program that is executed next. By a process of its own: a test beside this one may fork while the copy is
+/// open for writing, and until its child executes something the copy would be busy (ETXTBSY).
+pub fn copy_program(from: &std::path::Path, to: &std::path::Path) {
+    let done = std::process::Command::new("cp").arg("--").args([from, to]).status().expect("cp is in PATH");
+    assert!(done.success(), "cp {} {}: {done}", from.display(), to.display());
+}
+
 /// The nice value of these tests, which what they start inherits.
 pub fn own_nice() -> i32 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("procfs is mounted");
