@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use crate::harness::Test;
+use crate::harness::copy_program;
 use crate::harness::report::status;
 
 cases![
