@@ -200,6 +200,8 @@ fn unlimited_values_are_accepted(t: &Test) {
     let resources = json!({ "memory": { "limit": -1 }, "pids": { "limit": -1 }, "cpu": { "quota": -1 } });
     let c = t.bundle().set("/linux/resources", resources).args(["sleep", "100"]).run_detached();
     assert_eq!(file(t, &c, "pids", "pids.max", "pids.max"), "max");
+    let memory = file(t, &c, "memory", "memory.limit_in_bytes", "memory.max");
+    assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 62), "{memory}");
 }
 
 /// systemd in a container makes cgroups of its own.

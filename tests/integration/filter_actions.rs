@@ -13,6 +13,7 @@ cases![
     conditions_on_two_arguments_must_both_hold,
     conditions_on_one_argument_are_alternatives,
     flags_are_accepted,
+    kernel_gets_the_bits_of_the_flags,
     listener_that_no_rule_uses_is_ignored,
     filter_that_refuses_the_way_to_the_program_is_refused_without_no_new_privileges,
     failing_start_container_hook_in_the_filter_fails_start,
@@ -88,7 +89,7 @@ fn conditions_on_one_argument_are_alternatives(t: &Test) {
     assert_eq!(kill_with(t, json!([is(10), is(12)])).sh(script).run().ok().stdout, "USR1\nUSR2\n");
 }
 
-/// config-linux.md#seccomp, `flags`. Which bits they are is shown by the tests of the compiler.
+/// config-linux.md#seccomp, `flags`.
 fn flags_are_accepted(t: &Test) {
     t.skip_older("runc", (1, 2), "does not know them all");
     for flags in [
@@ -101,6 +102,35 @@ fn flags_are_accepted(t: &Test) {
         filter["flags"] = flags.clone();
         let out = t.bundle().set("/linux/seccomp", filter).sh("mkdir /tmp/x").run();
         assert!(out.stderr.contains("Operation not permitted"), "{flags}: {}", out.report());
+    }
+}
+
+/// seccomp(2). Without the member speculation is allowed, with an empty list it is not. TSYNC is about other threads of
+/// the caller, of which there are none.
+fn kernel_gets_the_bits_of_the_flags(t: &Test) {
+    t.only_teu("others ask for threads to be synchronised, or not, by version");
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        t.skip("strace is missing");
+    }
+    for (flags, bits) in [
+        (Value::Null, "0x4"),
+        (json!([]), "0"),
+        (json!(["SECCOMP_FILTER_FLAG_LOG"]), "0x2"),
+        (json!(["SECCOMP_FILTER_FLAG_TSYNC"]), "0"),
+        (json!(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG"]), "0x2"),
+        (json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"]), "0x6"),
+    ] {
+        let mut filter = profile(json!([{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }]));
+        filter["flags"] = flags.clone();
+        let trace = t.dir().join(format!("trace{}", t.next_number()));
+        let line =
+            format!("exec strace -f -qq -e trace=seccomp -e raw=seccomp -o {} \"$@\"", trace.display());
+        t.bundle().set("/linux/seccomp", filter).run_cmd().through(&line).run().ok();
+        let text = std::fs::read_to_string(&trace).unwrap();
+        // SECCOMP_SET_MODE_FILTER that succeeds; calls without a program only ask what the kernel knows.
+        let loaded = text.lines().filter(|line| line.contains("seccomp(0x1, ") && line.ends_with(" = 0"));
+        let given: Vec<&str> = loaded.filter_map(|line| line.split(", ").nth(1)).collect();
+        assert_eq!(given, [bits], "{flags}:\n{text}");
     }
 }
 

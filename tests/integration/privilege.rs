@@ -17,6 +17,7 @@ const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
 
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
+const BY_CGROUP: &str = "without a cgroup nothing tells which processes are the container's";
 const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
 
 /// A test, or with `::` at the end all of a file.
@@ -64,6 +65,14 @@ pub const NEEDS: &[Need] = &[
     user("id_mapped::mapped_mount_may_be_shared", "id-mapped mounts need root"),
     mapped("id_mapped::set_user_id_and_devices_and_programs_are_refused_by_the_flags", MKNOD),
     user("net_devices::", "moves devices of the host"),
+    mapped(
+        "net_devices::parameter_of_a_device_with_a_dot_in_its_name_is_set",
+        "joins a namespace of another user namespace",
+    ),
+    user(
+        "filter_actions::kernel_gets_the_bits_of_the_flags",
+        "a traced program gets no privilege from its file",
+    ),
     user("systemd::", "the bus of the tests is that of root"),
     user("systemd_trouble::", "the bus of the tests is that of root"),
     user("cli::rootless_takes_the_booleans_of_go", "says that the caller is privileged"),
@@ -90,6 +99,13 @@ pub const NEEDS: &[Need] = &[
         "joins namespaces of another user namespace",
     ),
     no_cgroups("cgroups::", CGROUPS),
+    no_cgroups("delete::nested_cgroups_are_removed", BY_CGROUP),
+    no_cgroups("delete::threaded_cgroups_are_removed", BY_CGROUP),
+    no_cgroups("delete::delete_kills_only_its_own", BY_CGROUP),
+    no_cgroups("delete::processes_without_a_private_pid_namespace_are_killed", BY_CGROUP),
+    no_cgroups("delete::force_deletes_a_frozen_container", CGROUPS),
+    no_cgroups("exec_place::cgroup_outside_or_missing_is_refused", CGROUPS),
+    no_cgroups("scheduling::deadline_scheduler_with_a_cpuset_is_refused", CGROUPS),
     no_cgroups("pause::", CGROUPS),
     no_cgroups("update::", CGROUPS),
     no_cgroups("events::", CGROUPS),
