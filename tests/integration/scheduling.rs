@@ -73,7 +73,7 @@ fn deadline_scheduler_is_set(t: &Test) {
     t.only_teu("old runtimes have none");
     let c = t.bundle().idle();
     let scheduler = json!({
-        "policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 30_000_000, "period": 30_000_000,
+        "policy": "SCHED_DEADLINE", "runtime": 3_000_000, "deadline": 30_000_000, "period": 30_000_000,
         "flags": ["SCHED_FLAG_RESET_ON_FORK"],
     });
     // Field 41 of the shell itself; what it forks has an ordinary policy again.
