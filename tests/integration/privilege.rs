@@ -27,6 +27,10 @@ pub const NEEDS: &[Need] = &[
     mapped("kernel::device_outside_dev_is_made", MKNOD),
     mapped("kernel::default_devices_may_be_used_and_no_others", MKNOD),
     mapped("kernel::allowed_device_may_be_used_as_far_as_allowed", "the kernel log belongs to the host"),
+    mapped(
+        "resources::writing_for_reading_and_writing_is_refused_by_a_rule_about_writing",
+        "the kernel log belongs to the host",
+    ),
     mapped("kernel::device_rules_apply_in_order", "the kernel log belongs to the host"),
     mapped("mounts::idmapped_bind_shows_other_owners", "idmaps::* has its tests"),
     mapped("exec_process::user_is_set_and_the_group_of_the_config_stays", "uses an id that is not mapped"),
