@@ -43,6 +43,9 @@ pub const NEEDS: &[Need] = &[
         "the cgroups above its own are not the container's",
     ),
     mapped("cgroups::device_program_is_attached_on_version_2", MKNOD),
+    mapped("promises::matching_node_in_the_image_is_used", MKNOD),
+    mapped("promises::device_has_its_mode_whatever_the_umask", MKNOD),
+    mapped("hints::hints_about_tracing", "who has made a user namespace may trace what is in it"),
     mapped("hints::hints_about_mounts", "idmaps::* has its tests"),
     mapped("hints::hints_about_kernel_parameters_and_devices", MKNOD),
     mapped(
@@ -91,6 +94,7 @@ pub const NEEDS: &[Need] = &[
     user("fds::engine_descriptors_are_not_held_by_init", "uses descriptors of the tests"),
     user("mounts::cleared_flags_are_cleared", LOCKED),
     user("mounts::access_time_options_are_set", LOCKED),
+    user("promises::every_option_that_is_listed_is_accepted", LOCKED),
     user("mounts::flags_of_a_mount_are_set", LOCKED),
     user("mounts::recursive_flags_reach_submounts", LOCKED),
     user("mounts::recursive_access_time_reaches_submounts", LOCKED),
