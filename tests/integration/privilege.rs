@@ -85,6 +85,7 @@ pub const NEEDS: &[Need] = &[
     user("cli::rootless_takes_the_booleans_of_go", "says that the caller is privileged"),
     user("cli::spec_for_rootless_writes_a_config_that_runs", "rootless::spec_for_rootless_runs does it"),
     user("check::ids_that_the_caller_may_not_map_are_found", "becomes another user"),
+    user("seccomp_profiles::explain_needs_no_privilege", "becomes another user"),
     user("check::file_outside_of_a_bundle_is_checked", "its config has no user namespace"),
     user("kernel::missing_resctrl_file_system_is_an_error", "resctrl is for root alone"),
     user("hints::hints_for_an_ordinary_user", "becomes another user"),
