@@ -176,6 +176,18 @@ fn cpu_limits_are_set(t: &Test) {
         assert_eq!(read("cpu.cfs_quota_us", ""), "50000");
         assert_eq!(read("cpu.cfs_period_us", ""), "100000");
     }
+    for (cpu, quota, period) in
+        [(json!({ "quota": 5000 }), "5000", "100000"), (json!({ "period": 1_000_000 }), "max", "1000000")]
+    {
+        let c = t.bundle().set("/linux/resources/cpu", cpu).args(["sleep", "100"]).run_detached();
+        if cgroup::hierarchy("cpu").is_some_and(|hierarchy| hierarchy.v2) {
+            assert_eq!(file(t, &c, "cpu", "", "cpu.max"), format!("{quota} {period}"));
+        } else {
+            let quota = if quota == "max" { "-1" } else { quota };
+            assert_eq!(file(t, &c, "cpu", "cpu.cfs_quota_us", ""), quota);
+            assert_eq!(file(t, &c, "cpu", "cpu.cfs_period_us", ""), period);
+        }
+    }
 }
 
 /// config-linux.md#cpu.
@@ -200,6 +212,8 @@ fn unlimited_values_are_accepted(t: &Test) {
     let resources = json!({ "memory": { "limit": -1 }, "pids": { "limit": -1 }, "cpu": { "quota": -1 } });
     let c = t.bundle().set("/linux/resources", resources).args(["sleep", "100"]).run_detached();
     assert_eq!(file(t, &c, "pids", "pids.max", "pids.max"), "max");
+    let memory = file(t, &c, "memory", "memory.limit_in_bytes", "memory.max");
+    assert!(memory == "max" || memory.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 62), "{memory}");
 }
 
 /// systemd in a container makes cgroups of its own.

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{HOSTILE, Test, View, cgroup, leaks};
+use crate::harness::{Container, HOSTILE, Test, View, cgroup, leaks, patience};
 
 cases![
     delete_removes_a_stopped_container,
@@ -17,8 +18,10 @@ cases![
     delete_of_an_unknown_container_is_refused_and_force_is_not,
     force_removes_what_an_aborted_create_left,
     nested_cgroups_are_removed,
+    threaded_cgroups_are_removed,
     delete_works_after_the_cgroup_is_gone,
     delete_works_after_the_bundle_is_gone,
+    hooks_of_the_stored_config_run_after_the_bundle_is_gone,
     id_cannot_leave_the_state_root,
     force_deletes_a_frozen_container,
     force_deletes_a_stopped_process,
@@ -118,6 +121,30 @@ fn nested_cgroups_are_removed(t: &Test) {
     assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
 }
 
+/// cgroups(7): a threaded cgroup does not tell its processes, and the one above it becomes their domain.
+fn threaded_cgroups_are_removed(t: &Test) {
+    skip_runc_that_leaves_the_cgroup(t);
+    let c = t.bundle().without_namespace("pid").sh("sleep 1000 & echo $!; wait").run_detached();
+    c.wait_for_stdout("\n");
+    let child = c.stdout().trim().to_owned();
+    let v2 = cgroup::hierarchies().into_iter().find(|hierarchy| hierarchy.v2);
+    let own = v2.map(|hierarchy| hierarchy.point.join(&c.id)).filter(|own| own.is_dir());
+    let Some(own) = own else { t.skip("the container is in no cgroup of version 2") };
+    let inner = own.join("a/b");
+    fs::create_dir_all(&inner).unwrap();
+    for dir in [&own.join("a"), &inner] {
+        fs::write(dir.join("cgroup.type"), "threaded").unwrap();
+    }
+    fs::write(inner.join("cgroup.threads"), &child).unwrap();
+    let inside = fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
+    assert!(inside.contains(&format!("/{}/a/b\n", c.id)), "{inside}");
+    fs::read_to_string(inner.join("cgroup.procs")).expect_err("the processes of a threaded cgroup are told");
+    t.caller().own(&own, None).unwrap();
+    c.delete_force();
+    assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+    assert!(!Path::new(&format!("/proc/{child}")).exists(), "a process is left");
+}
+
 /// Somebody else may have removed the empty cgroup.
 fn delete_works_after_the_cgroup_is_gone(t: &Test) {
     let c = t.bundle().run_detached();
@@ -137,6 +164,19 @@ fn delete_works_after_the_bundle_is_gone(t: &Test) {
     leaks::remove_tree(bundle.dir()).unwrap();
     assert_eq!(c.status(), "stopped");
     c.delete();
+}
+
+/// runtime.md#lifecycle: the configuration is that of `create`.
+fn hooks_of_the_stored_config_run_after_the_bundle_is_gone(t: &Test) {
+    let told = t.dir().join("told");
+    let bundle = t.bundle().hook("poststop", &format!("cat >{}", told.display()));
+    let c = bundle.run_detached();
+    c.wait_stopped();
+    assert!(!told.exists());
+    leaks::remove_tree(bundle.dir()).unwrap();
+    c.delete();
+    let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&told).unwrap()).unwrap();
+    assert_eq!((&state["id"], &state["status"]), (&c.id.as_str().into(), &"stopped".into()));
 }
 
 /// An id is a name, never a path.
@@ -159,6 +199,13 @@ fn id_cannot_leave_the_state_root(t: &Test) {
     fs::remove_dir(t.root().join("x")).unwrap();
 }
 
+/// Nobody waits longer for it than this.
+#[track_caller]
+fn deleted_in_time(c: &Container) {
+    let out = c.call("delete", &["--force"]).ok();
+    assert!(out.elapsed < patience(Duration::from_secs(10)), "{}", out.report());
+}
+
 /// The freezer holds signals back; `--force` has to get through.
 fn force_deletes_a_frozen_container(t: &Test) {
     let c = t.bundle().sh("sleep 1000 & echo up; wait").run_detached();
@@ -166,7 +213,7 @@ fn force_deletes_a_frozen_container(t: &Test) {
     cgroup::freeze(&c.id, true);
     t.until("status paused", || c.status() == "paused");
     c.call("delete", &[]).fails(&["paused"]);
-    c.delete_force();
+    deleted_in_time(&c);
     assert!(leaks::find_processes(&c.id).is_empty(), "left: {:?}", leaks::find_processes(&c.id));
 }
 
@@ -175,7 +222,7 @@ fn force_deletes_a_stopped_process(t: &Test) {
     let c = t.bundle().args(["sleep", "1000"]).run_detached();
     kill(Pid::from_raw(c.pid()), Signal::SIGSTOP).unwrap();
     assert_eq!(c.status(), "running");
-    c.delete_force();
+    deleted_in_time(&c);
 }
 
 /// runtime.md#delete: processes that outlive init in the host's pid namespace belong to the container.

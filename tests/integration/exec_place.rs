@@ -174,6 +174,7 @@ fn cgroup_outside_or_missing_is_refused(t: &Test) {
     let c = t.bundle().idle();
     let prefix = if t.view() == View::V2 { "" } else { "pids:" };
     for (path, text) in [
+        ("../", "bad sub cgroup path"),
         ("../../x", "bad sub cgroup path"),
         ("a/../../b", "bad sub cgroup path"),
         ("nowhere", "missing cgroup"),

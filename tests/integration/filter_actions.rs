@@ -8,11 +8,13 @@ cases![
     default_errno_of_the_profile_is_given,
     trapped_call_raises_a_signal,
     logged_call_is_made,
+    logged_call_is_in_the_log_of_the_kernel,
     traced_call_without_a_tracer_does_not_exist,
     masked_bits_are_compared,
     conditions_on_two_arguments_must_both_hold,
     conditions_on_one_argument_are_alternatives,
     flags_are_accepted,
+    kernel_gets_the_bits_of_the_flags,
     listener_that_no_rule_uses_is_ignored,
     filter_that_refuses_the_way_to_the_program_is_refused_without_no_new_privileges,
     failing_start_container_hook_in_the_filter_fails_start,
@@ -56,6 +58,32 @@ fn logged_call_is_made(t: &Test) {
         .ok();
 }
 
+/// seccomp(2): SECCOMP_RET_LOG. What kills is always recorded, so it shows whether records can be seen here.
+fn logged_call_is_in_the_log_of_the_kernel(t: &Test) {
+    let is_recorded = |action: &str, tries: u32| {
+        // The log outlives this run, and a process has at most 15 characters of a name.
+        let name = format!("{}{}", &action[9..10], t.token().trim_start_matches("teuit"));
+        let name = &name[..name.len().min(15)];
+        let script = format!("printf {name} >/proc/$$/comm; kill -0 $$");
+        // The kernel leaves records out when there are many.
+        (0..tries).any(|_| {
+            with(t, json!([{ "names": ["kill"], "action": action }])).sh(&script).run();
+            let log = std::process::Command::new("dmesg").output().map(|out| out.stdout).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let found = log.lines().any(|line| line.contains("type=1326") && line.contains(name));
+            if !found {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+            found
+        })
+    };
+    if !is_recorded("SCMP_ACT_KILL_PROCESS", 6) {
+        t.skip("records of seccomp are not in the log of this kernel");
+    }
+    assert!(is_recorded("SCMP_ACT_LOG", 12));
+    assert!(!is_recorded("SCMP_ACT_ALLOW", 1));
+}
+
 /// seccomp(2): SECCOMP_RET_TRACE.
 fn traced_call_without_a_tracer_does_not_exist(t: &Test) {
     let out = with(t, json!([{ "names": MKDIR, "action": "SCMP_ACT_TRACE" }])).sh("mkdir /tmp/x").run();
@@ -88,7 +116,7 @@ fn conditions_on_one_argument_are_alternatives(t: &Test) {
     assert_eq!(kill_with(t, json!([is(10), is(12)])).sh(script).run().ok().stdout, "USR1\nUSR2\n");
 }
 
-/// config-linux.md#seccomp, `flags`. Which bits they are is shown by the tests of the compiler.
+/// config-linux.md#seccomp, `flags`.
 fn flags_are_accepted(t: &Test) {
     t.skip_older("runc", (1, 2), "does not know them all");
     for flags in [
@@ -104,6 +132,35 @@ fn flags_are_accepted(t: &Test) {
     }
 }
 
+/// seccomp(2). Without the member speculation is allowed, with an empty list it is not. TSYNC is about other threads of
+/// the caller, of which there are none.
+fn kernel_gets_the_bits_of_the_flags(t: &Test) {
+    t.only_teu("others ask for threads to be synchronised, or not, by version");
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        t.skip("strace is missing");
+    }
+    for (flags, bits) in [
+        (Value::Null, "0x4"),
+        (json!([]), "0"),
+        (json!(["SECCOMP_FILTER_FLAG_LOG"]), "0x2"),
+        (json!(["SECCOMP_FILTER_FLAG_TSYNC"]), "0"),
+        (json!(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG"]), "0x2"),
+        (json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"]), "0x6"),
+    ] {
+        let mut filter = profile(json!([{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }]));
+        filter["flags"] = flags.clone();
+        let trace = t.dir().join(format!("trace{}", t.next_number()));
+        let line =
+            format!("exec strace -f -qq -e trace=seccomp -e raw=seccomp -o {} \"$@\"", trace.display());
+        t.bundle().set("/linux/seccomp", filter).run_cmd().through(&line).run().ok();
+        let text = std::fs::read_to_string(&trace).unwrap();
+        // SECCOMP_SET_MODE_FILTER that succeeds; calls without a program only ask what the kernel knows.
+        let loaded = text.lines().filter(|line| line.contains("seccomp(0x1, ") && line.ends_with(" = 0"));
+        let given: Vec<&str> = loaded.filter_map(|line| line.split(", ").nth(1)).collect();
+        assert_eq!(given, [bits], "{flags}:\n{text}");
+    }
+}
+
 /// config-linux.md#seccomp, `listenerPath`.
 fn listener_that_no_rule_uses_is_ignored(t: &Test) {
     let mut filter = profile(json!([{ "names": MKDIR, "action": "SCMP_ACT_ERRNO" }]));
@@ -114,8 +171,9 @@ fn listener_that_no_rule_uses_is_ignored(t: &Test) {
 /// Without no_new_privs the filter comes before the change of identity, which it must permit.
 fn filter_that_refuses_the_way_to_the_program_is_refused_without_no_new_privileges(t: &Test) {
     t.only_teu("others fail at another point");
-    for name in ["capset", "execve"] {
-        let bundle = with(t, json!([{ "names": [name], "action": "SCMP_ACT_ERRNO" }]));
+    let identity = ["setuid", "setgroups", "setresuid", "capset"];
+    for (names, name) in [(&["capset"][..], "capset"), (&["execve"], "execve"), (&identity, "capset")] {
+        let bundle = with(t, json!([{ "names": names, "action": "SCMP_ACT_ERRNO" }]));
         let bundle = bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
         bundle.set("/process/noNewPrivileges", false).try_create().fails(&["/linux/seccomp", name]);
     }

@@ -128,6 +128,10 @@ fn hints_about_seccomp(t: &Test) {
     let template = r#"{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{}], "syscalls": []}"#;
     hinted(explain(&[&file("template.json", template), "read"]), "the engine makes a profile of it");
     hinted(t.cmd(["seccomp", "record"]).run(), "teu seccomp record BUNDLE, or teu seccomp record -- COMMAND");
+}
+
+fn hints_about_tracing(t: &Test) {
+    t.only_teu("hints are teu's");
     let all = json!(["CAP_SYS_PTRACE"]);
     let watched = t
         .bundle()
@@ -309,6 +313,7 @@ cases![
     hints_about_kernel_parameters_and_devices,
     hints_about_the_process,
     hints_about_seccomp,
+    hints_about_tracing,
     hints_about_versions_and_namespaces,
     hints_about_the_state,
     hints_for_an_ordinary_user,

@@ -261,10 +261,16 @@ fn default_devices_are_there(t: &Test) {
     assert_eq!(out.stdout, expected);
 }
 
-/// runtime-linux.md#dev-symbolic-links.
+/// runtime-linux.md#dev-symbolic-links; `core` where the kernel has what it leads to.
 fn default_links_are_there(t: &Test) {
     let out = t.bundle().sh("cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done").run().ok();
     assert_eq!(out.stdout, "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n");
+    let core = t.bundle().sh("readlink /dev/core; true").run().ok().stdout;
+    if std::path::Path::new("/proc/kcore").exists() {
+        assert_eq!(core, "/proc/kcore\n");
+    } else if t.is("teu") {
+        assert_eq!(core, "");
+    }
 }
 
 /// A container that may open /dev/kmsg as far as capabilities go, so that only the device rules refuse it.

@@ -33,6 +33,15 @@ fn listed_namespaces_are_new(t: &Test) {
         let inside = report["namespaces"][*kind].as_str().unwrap_or_default();
         assert!(inside.starts_with(&format!("{kind}:[")) && inside != own, "{kind}: {inside}");
     }
+    if t.is_older("runc", 1, 2) || t.is_older("crun", 1, 9) {
+        return; // They have no time namespaces.
+    }
+    let report = mapped(t).namespace("cgroup", None).namespace("time", None).report();
+    for kind in ["cgroup", "user", "time"] {
+        let own = container::namespace_of("self", kind);
+        let inside = report["namespaces"][kind].as_str().unwrap_or_default();
+        assert!(inside.starts_with(&format!("{kind}:[")) && inside != own, "{kind}: {inside}");
+    }
 }
 
 /// config-linux.md#namespaces: inherited.

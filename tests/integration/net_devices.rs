@@ -21,6 +21,7 @@ cases![
     own_network_namespace_is_refused,
     device_without_a_network_namespace_is_refused,
     moved_device_is_left_alone_by_delete,
+    parameter_of_a_device_with_a_dot_in_its_name_is_set,
 ];
 
 /// A network namespace in which the tests make devices; it lasts as long as its process.
@@ -326,4 +327,18 @@ fn moved_device_is_left_alone_by_delete(t: &Test) {
     t.cmd(["delete", "--force", bundle.id()]).run().ok();
     pod.ip("link show dev x");
     place.try_ip("link show dev v0").expect_err("the device is back");
+}
+
+/// sysctl.d(5): with slashes between the parts a dot is one of the name; after a dot as the first one it is the
+/// other way round.
+fn parameter_of_a_device_with_a_dot_in_its_name_is_set(t: &Test) {
+    let pod = Place::new(t);
+    pod.ip("link set v0 name eth0.1");
+    for (key, value) in [("net/ipv4/conf/eth0.1/forwarding", "1"), ("net.ipv4.conf.eth0/1.forwarding", "0")] {
+        let mut sysctl = json!({});
+        sysctl[key] = value.into();
+        let bundle = t.bundle().namespace("network", Some(&pod.path())).set("/linux/sysctl", sysctl);
+        let out = bundle.args(["cat", "/proc/sys/net/ipv4/conf/eth0.1/forwarding"]).run().ok();
+        assert_eq!(out.stdout, format!("{value}\n"), "{key}");
+    }
 }

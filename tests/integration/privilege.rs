@@ -18,6 +18,7 @@ const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
 const TRACED: &str = "`seccomp why` cannot trace the program of an unprivileged user from its first call on";
+const BY_CGROUP: &str = "without a cgroup nothing tells which processes are the container's";
 const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
 
 /// A test, or with `::` at the end all of a file.
@@ -27,6 +28,10 @@ pub const NEEDS: &[Need] = &[
     mapped("kernel::device_outside_dev_is_made", MKNOD),
     mapped("kernel::default_devices_may_be_used_and_no_others", MKNOD),
     mapped("kernel::allowed_device_may_be_used_as_far_as_allowed", "the kernel log belongs to the host"),
+    mapped(
+        "resources::writing_for_reading_and_writing_is_refused_by_a_rule_about_writing",
+        "the kernel log belongs to the host",
+    ),
     mapped("kernel::device_rules_apply_in_order", "the kernel log belongs to the host"),
     mapped("mounts::idmapped_bind_shows_other_owners", "idmaps::* has its tests"),
     mapped("exec_process::user_is_set_and_the_group_of_the_config_stays", "uses an id that is not mapped"),
@@ -39,23 +44,16 @@ pub const NEEDS: &[Need] = &[
         "the cgroups above its own are not the container's",
     ),
     mapped("cgroups::device_program_is_attached_on_version_2", MKNOD),
+    mapped("promises::matching_node_in_the_image_is_used", MKNOD),
+    mapped("promises::device_has_its_mode_whatever_the_umask", MKNOD),
+    mapped("hints::hints_about_tracing", "who has made a user namespace may trace what is in it"),
     mapped("hints::hints_about_mounts", "idmaps::* has its tests"),
     mapped("hints::hints_about_kernel_parameters_and_devices", MKNOD),
     mapped(
         "guards::state_root_that_others_may_write_to_is_refused",
         "what a test makes is given to the root of the container",
     ),
-    mapped("promises::matching_node_in_the_image_is_used", MKNOD),
-    mapped("promises::device_has_its_mode_whatever_the_umask", MKNOD),
-    mapped(
-        "resources::writing_for_reading_and_writing_is_refused_by_a_rule_about_writing",
-        "the kernel log belongs to the host",
-    ),
     mapped("seccomp_debian::nginx_serves_under_its_profile", "the tree belongs to root"),
-    mapped(
-        "hints::hints_about_seccomp",
-        "a tracer has every capability in the user namespaces below its own",
-    ),
     mapped(
         "ps::options_after_the_id_are_for_the_ps_of_the_host",
         "-x shows processes of the caller's user alone",
@@ -67,7 +65,6 @@ pub const NEEDS: &[Need] = &[
     user("seccomp_profiles::why_reports_calls_that_kill", TRACED),
     user("seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile", TRACED),
     user("seccomp_profiles::why_ends_with_the_container", TRACED),
-    user("seccomp_profiles::explain_needs_no_privilege", "calls the runtime as root"),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),
@@ -88,11 +85,20 @@ pub const NEEDS: &[Need] = &[
     user("id_mapped::mapped_mount_may_be_shared", "id-mapped mounts need root"),
     mapped("id_mapped::set_user_id_and_devices_and_programs_are_refused_by_the_flags", MKNOD),
     user("net_devices::", "moves devices of the host"),
+    mapped(
+        "net_devices::parameter_of_a_device_with_a_dot_in_its_name_is_set",
+        "joins a namespace of another user namespace",
+    ),
+    user(
+        "filter_actions::kernel_gets_the_bits_of_the_flags",
+        "a traced program gets no privilege from its file",
+    ),
     user("systemd::", "the bus of the tests is that of root"),
     user("systemd_trouble::", "the bus of the tests is that of root"),
     user("cli::rootless_takes_the_booleans_of_go", "says that the caller is privileged"),
     user("cli::spec_for_rootless_writes_a_config_that_runs", "rootless::spec_for_rootless_runs does it"),
     user("check::ids_that_the_caller_may_not_map_are_found", "becomes another user"),
+    user("seccomp_profiles::explain_needs_no_privilege", "becomes another user"),
     user("check::file_outside_of_a_bundle_is_checked", "its config has no user namespace"),
     user("kernel::missing_resctrl_file_system_is_an_error", "resctrl is for root alone"),
     user("hints::hints_for_an_ordinary_user", "becomes another user"),
@@ -114,6 +120,13 @@ pub const NEEDS: &[Need] = &[
         "joins namespaces of another user namespace",
     ),
     no_cgroups("cgroups::", CGROUPS),
+    no_cgroups("delete::nested_cgroups_are_removed", BY_CGROUP),
+    no_cgroups("delete::threaded_cgroups_are_removed", BY_CGROUP),
+    no_cgroups("delete::delete_kills_only_its_own", BY_CGROUP),
+    no_cgroups("delete::processes_without_a_private_pid_namespace_are_killed", BY_CGROUP),
+    no_cgroups("delete::force_deletes_a_frozen_container", CGROUPS),
+    no_cgroups("exec_place::cgroup_outside_or_missing_is_refused", CGROUPS),
+    no_cgroups("scheduling::deadline_scheduler_with_a_cpuset_is_refused", CGROUPS),
     no_cgroups("pause::", CGROUPS),
     no_cgroups("update::", CGROUPS),
     no_cgroups("events::", CGROUPS),

@@ -14,6 +14,7 @@ cases![
     throttle_of_block_io_is_set,
     network_classes_are_refused_on_version_2,
     file_of_a_missing_controller_is_refused,
+    unified_file_wins_over_its_section,
     cgroup_can_be_used_again_after_delete,
     writing_for_reading_and_writing_is_refused_by_a_rule_about_writing,
     device_rules_with_holes_are_refused,
@@ -142,6 +143,29 @@ fn file_of_a_missing_controller_is_refused(t: &Test) {
     }
     refused(t, json!({ "unified": { "nosuch.max": "1" } }), "/linux/resources/unified/nosuch.max");
     refused(t, json!({ "unified": { "foo": "1" } }), "/linux/resources/unified/foo");
+}
+
+/// config-linux.md#unified: the section would have written the same file.
+fn unified_file_wins_over_its_section(t: &Test) {
+    if t.view() != View::V2 {
+        t.skip("version 1 has no unified files");
+    }
+    let pids = json!({ "pids": { "limit": 10 }, "unified": { "pids.max": "77" } });
+    let pages = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }],
+        "unified": { "hugetlb.2MB.max": "2097152" } });
+    let mut tried = 0;
+    for (controller, name, resources, wins) in
+        [("pids", "pids.max", pids, "77"), ("hugetlb", "hugetlb.2MB.max", pages, "2097152")]
+    {
+        if cgroup::hierarchy(controller).is_some() {
+            let c = t.bundle().set("/linux/resources", resources).args(["sleep", "100"]).run_detached();
+            assert_eq!(file(&c, controller, "", name).as_deref(), Some(wins), "{name}");
+            tried += 1;
+        }
+    }
+    if tried == 0 {
+        t.skip("no hierarchy here has the controller of processes or of huge pages");
+    }
 }
 
 /// config-linux.md#cgroups-path.

@@ -157,6 +157,13 @@ fn root_can_be_shared_slave_or_unbindable(t: &Test) {
         let report = t.bundle().set("/linux/rootfsPropagation", value).report();
         assert!(!report::propagates(report::mount(&report, "/"), "shared"), "{value}");
     }
+    // mount_namespaces(7): an unbindable mount cannot be bound.
+    let all = json!(["CAP_SYS_ADMIN"]);
+    let capabilities = json!({ "bounding": all, "effective": all, "permitted": all });
+    let bundle = t.bundle().set("/process/capabilities", capabilities);
+    let bundle = bundle.set("/linux/rootfsPropagation", "unbindable");
+    let out = bundle.sh("mount --bind / /mnt").run();
+    assert!(out.code != Some(0) && out.stderr.contains("Invalid argument"), "{}", out.report());
 }
 
 /// Whatever the container does with its mounts, `/` of the host here is shared.

@@ -6,12 +6,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use serde_json::json;
 
 use crate::harness::caller::FIRST;
-use crate::harness::{Bundle, Caller, Cmd, Out, Test, View};
+use crate::harness::{Bundle, Caller, Cmd, Out, Test, View, cgroup};
 
 cases![
     single_id_needs_no_helper,
     single_id_denies_additional_groups,
     additional_groups_of_a_range_are_set,
+    other_users_of_a_range_work,
+    cgroups_that_are_not_permitted_are_told,
     default_root_is_below_the_runtime_directory,
     default_root_without_a_runtime_directory_is_that_of_the_login,
     spec_for_rootless_runs,
@@ -82,6 +84,8 @@ fn single_id_denies_additional_groups(t: &Test) {
     let bundle = single(t.bundle()).set("/process/user/additionalGids", json!([0]));
     let out = bundle.run().fails(&["/process/user/additionalGids", "cannot set any additional groups"]);
     hinted(out, "only the own group is mapped");
+    let bundle = single(t.bundle()).set("/process/user/additionalGids", json!([1]));
+    bundle.run().fails(&["/process/user/additionalGids"]);
 }
 
 /// config.md#posix-platform-user: with a range the groups can be set, and are.
@@ -90,6 +94,41 @@ fn additional_groups_of_a_range_are_set(t: &Test) {
     let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5, 7] });
     let out = t.bundle().set("/process/user", user).sh("id -G; cat /proc/self/setgroups").run().ok();
     assert_eq!(out.stdout, "1000 5 7\nallow\n");
+}
+
+/// newuidmap(1): what such a user makes belongs to an id of the range.
+fn other_users_of_a_range_work(t: &Test) {
+    only_user(t);
+    let bundle = t.bundle().dir_inside("/open").mode("/open", 0o777);
+    let bundle = bundle.set("/process/user", json!({ "uid": 1000, "gid": 1001 }));
+    let bundle = bundle.sh("id -u; id -g; touch /open/new");
+    assert_eq!(bundle.run().ok().stdout, "1000\n1001\n");
+    let made = fs::metadata(bundle.inside("/open/new")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (FIRST + 1000, FIRST + 1001));
+}
+
+/// runc: without permission a container has no cgroup of its own, unless one, or a limit, is asked for.
+fn cgroups_that_are_not_permitted_are_told(t: &Test) {
+    only_user(t);
+    t.only_teu("pointers are teu's");
+    // Version 1 permits nothing anyway, and of version 2 a part is the user's.
+    let line =
+        if t.view() == View::V2 { "mount --read-only --bind /sys/fs/cgroup /sys/fs/cgroup" } else { ":" };
+    let asking_nothing = || t.bundle().unset("/linux/cgroupsPath").unset("/linux/resources");
+    let bundle = asking_nothing().args(["sleep", "100"]);
+    prepared(bundle.call("run", &["--detach"]), line).run().ok();
+    assert!(cgroup::find(bundle.id()).is_empty(), "{:?}", cgroup::find(bundle.id()));
+    let path = format!("/{}-path", bundle.id());
+    for (pointer, value) in
+        [("/linux/resources/pids/limit", json!(5)), ("/linux/cgroupsPath", json!(path.as_str()))]
+    {
+        let bundle = asking_nothing().set(pointer, value);
+        let words = "rootless needs no limits + no cgrouppath when no permission is granted";
+        let out = prepared(bundle.call("create", &[]), line).run();
+        assert!(out.code == Some(1) && out.stderr.contains(words), "{pointer}: {}", out.report());
+        assert!(!t.root().join(bundle.id()).exists(), "{pointer}: the state directory is still there");
+    }
+    assert!(cgroup::find(&path[1..]).is_empty());
 }
 
 /// runc: and a sticky bit keeps it from being tidied up.

@@ -10,6 +10,7 @@ use crate::harness::{Container, Out, Test};
 cases![
     scheduler_of_the_config_is_that_of_the_program,
     deadline_scheduler_with_a_cpuset_is_refused,
+    deadline_scheduler_is_set,
     priority_of_io_is_that_of_the_program,
     personality_of_the_config_is_that_of_every_process,
     filter_that_refuses_personality_does_not_stop_the_start,
@@ -65,6 +66,27 @@ fn deadline_scheduler_with_a_cpuset_is_refused(t: &Test) {
     let bundle = t.bundle().set("/process/scheduler", deadline);
     let out = bundle.set("/linux/resources/cpu", json!({ "cpus": "0" })).try_create();
     out.fails(&["/process/scheduler", "SCHED_DEADLINE cannot be combined with a cpuset"]);
+}
+
+/// sched(7): a thread with a deadline may only fork with the flag.
+fn deadline_scheduler_is_set(t: &Test) {
+    t.only_teu("old runtimes have none");
+    let c = t.bundle().idle();
+    let scheduler = json!({
+        "policy": "SCHED_DEADLINE", "runtime": 3_000_000, "deadline": 30_000_000, "period": 30_000_000,
+        "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+    });
+    // Field 41 of the shell itself; what it forks has an ordinary policy again.
+    let script =
+        "read line </proc/$$/stat; set -- ${line##*) }; echo ${39}; cut -d ' ' -f 41 /proc/self/stat; true";
+    let process = json!({ "args": ["/bin/sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/", "scheduler": scheduler });
+    let path = t.make_file("process.json", process.to_string());
+    let out = c.exec(&["-p", &path.to_string_lossy()], &[]);
+    if out.code == Some(255) {
+        out.fails(&["EPERM", "/scheduler"]);
+        t.skip("deadlines are not permitted in the cgroup of these tests");
+    }
+    assert_eq!(out.ok().stdout, "6\n0\n");
 }
 
 /// config.md#linux-process, `ioPriority`; ioprio_set(2).

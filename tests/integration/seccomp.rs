@@ -11,6 +11,7 @@ cases![
     default_errno_is_given_to_all_others,
     arguments_are_compared,
     call_newer_than_the_profile_gives_enosys,
+    x32_calls_of_a_refusing_profile_are_hidden_or_refused,
     killed_process_dies_by_sigsys,
     unknown_call_of_a_profile_is_ignored,
     filter_is_loaded_after_everything_that_it_could_refuse,
@@ -70,96 +71,121 @@ fn arguments_are_compared(t: &Test) {
     assert_eq!(out.stdout, "zero\nrefused\n");
 }
 
+/// All that a small program needs, and nothing that is new.
+const SMALL_PROGRAM: &[&str] = &[
+    "access",
+    "arch_prctl",
+    "brk",
+    "capget",
+    "capset",
+    "chdir",
+    "clone",
+    "close",
+    "dup2",
+    "dup3",
+    "epoll_ctl",
+    "execve",
+    "exit",
+    "exit_group",
+    "faccessat",
+    "fchdir",
+    "fchown",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getcwd",
+    "getdents64",
+    "geteuid",
+    "getpid",
+    "getppid",
+    "getrandom",
+    "gettid",
+    "getuid",
+    "ioctl",
+    "lseek",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "nanosleep",
+    "newfstatat",
+    "open",
+    "openat",
+    "pipe2",
+    "poll",
+    "prctl",
+    "pread64",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "set_tid_address",
+    "setgid",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "setuid",
+    "sigaltstack",
+    "stat",
+    "statfs",
+    "sysinfo",
+    "tgkill",
+    "uname",
+    "wait4",
+    "write",
+    "writev",
+    "rseq",
+    "epoll_pwait",
+    "tkill",
+    "getegid",
+    "getgid",
+    "close_range",
+    "statx",
+    "clone3",
+    "faccessat2",
+    "openat2",
+];
+
 /// runc: programs fall back on ENOSYS, and give up on EPERM.
 fn call_newer_than_the_profile_gives_enosys(t: &Test) {
     t.skip_for("crun", "gives EPERM");
-    // All that a small program needs, and nothing that is new.
-    let names = json!([
-        "access",
-        "arch_prctl",
-        "brk",
-        "capget",
-        "capset",
-        "chdir",
-        "clone",
-        "close",
-        "dup2",
-        "dup3",
-        "epoll_ctl",
-        "execve",
-        "exit",
-        "exit_group",
-        "faccessat",
-        "fchdir",
-        "fchown",
-        "fcntl",
-        "fstat",
-        "fstatfs",
-        "futex",
-        "getcwd",
-        "getdents64",
-        "geteuid",
-        "getpid",
-        "getppid",
-        "getrandom",
-        "gettid",
-        "getuid",
-        "ioctl",
-        "lseek",
-        "mmap",
-        "mprotect",
-        "munmap",
-        "nanosleep",
-        "newfstatat",
-        "open",
-        "openat",
-        "pipe2",
-        "poll",
-        "prctl",
-        "pread64",
-        "prlimit64",
-        "read",
-        "readlink",
-        "readlinkat",
-        "rt_sigaction",
-        "rt_sigprocmask",
-        "rt_sigreturn",
-        "sched_getaffinity",
-        "sched_yield",
-        "set_robust_list",
-        "set_tid_address",
-        "setgid",
-        "setgroups",
-        "setresgid",
-        "setresuid",
-        "setuid",
-        "sigaltstack",
-        "stat",
-        "statfs",
-        "sysinfo",
-        "tgkill",
-        "uname",
-        "wait4",
-        "write",
-        "writev",
-        "rseq",
-        "epoll_pwait",
-        "tkill",
-        "getegid",
-        "getgid",
-        "close_range",
-        "statx",
-        "clone3",
-        "faccessat2",
-        "openat2",
-    ]);
-    let profile = profile("SCMP_ACT_ERRNO", json!([{ "names": names, "action": "SCMP_ACT_ALLOW" }]));
+    let profile = profile("SCMP_ACT_ERRNO", json!([{ "names": SMALL_PROGRAM, "action": "SCMP_ACT_ALLOW" }]));
     let answer = |number: i64| {
         let bundle = t.bundle().set("/linux/seccomp", profile.clone());
         bundle.args(["probe", "syscall", &number.to_string()]).run().ok().stdout
     };
     assert_eq!(answer(4095), format!("{}\n", libc::ENOSYS));
     assert_eq!(answer(libc::SYS_sync), format!("{}\n", libc::EPERM));
+}
+
+/// runc: x32 calls are calls of x86_64 with very high numbers, so a profile that does not name x32 has never heard of
+/// them. One that names it treats them by their own numbers.
+fn x32_calls_of_a_refusing_profile_are_hidden_or_refused(t: &Test) {
+    t.skip_for("crun", "gives EPERM");
+    if !cfg!(target_arch = "x86_64") {
+        t.skip("x32 is a second way to call a kernel of x86_64");
+    }
+    const X32: i64 = 0x4000_0000;
+    let answers = |architectures: Value| -> [i32; 3] {
+        let profile = json!({ "defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures,
+            "syscalls": [{ "names": SMALL_PROGRAM, "action": "SCMP_ACT_ALLOW" }] });
+        [libc::SYS_sync, X32 | libc::SYS_sync, X32 | 4095].map(|number| {
+            let bundle = t.bundle().set("/linux/seccomp", profile.clone());
+            bundle.args(["probe", "syscall", &number.to_string()]).run().ok().stdout.trim().parse().unwrap()
+        })
+    };
+    // The filter comes before the kernel looks whether it has x32 at all.
+    assert_eq!(answers(json!(["SCMP_ARCH_X86_64"])), [libc::EPERM, libc::ENOSYS, libc::ENOSYS]);
+    assert_eq!(
+        answers(json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"])),
+        [libc::EPERM, libc::EPERM, libc::ENOSYS]
+    );
 }
 
 /// seccomp(2).

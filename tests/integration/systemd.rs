@@ -23,6 +23,7 @@ cases![
     unit_is_below_the_cgroup_of_the_manager,
     failed_unit_of_the_same_name_is_forgotten,
     unit_that_runs_is_refused,
+    path_that_is_no_unit_is_refused,
     systemd_that_comes_late_to_its_bus_is_waited_for,
     update_tells_systemd_and_writes_files,
     update_that_systemd_refuses_changes_nothing,
@@ -218,6 +219,7 @@ fn annotations_are_properties(t: &Test) {
     let annotations = json!({
         "org.systemd.property.TimeoutStopSec": "1.5",
         "org.systemd.property.After": "['a.service', 'b.service']",
+        "org.systemd.property.RuntimeMaxUSec": "uint64 1000000",
         "org.systemd.property.CollectMode": "'inactive'",
         "org.systemd.property.OOMScoreAdjust": "int32 -5",
         "org.systemd.propertyless": "what",
@@ -226,6 +228,7 @@ fn annotations_are_properties(t: &Test) {
     let c = start(t, &systemd, &bundle);
     let properties = systemd.properties("StartTransientUnit");
     assert_eq!(properties["TimeoutStopUSec"], 1_500_000);
+    assert_eq!(properties["RuntimeMaxUSec"], 1_000_000);
     assert_eq!(properties["After"], json!(["a.service", "b.service"]));
     assert_eq!(properties["CollectMode"], "inactive", "an annotation takes the place of what is usual");
     assert_eq!(properties["OOMScoreAdjust"], -5);
@@ -321,6 +324,16 @@ fn failed_unit_of_the_same_name_is_forgotten(t: &Test) {
     assert_eq!(systemd.methods(), ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
     delete(t, &systemd, &c.id).ok().silent();
     clear(t);
+}
+
+/// runc: SLICE:PREFIX:NAME.
+fn path_that_is_no_unit_is_refused(t: &Test) {
+    let systemd = Systemd::start(t);
+    for path in ["/a/b", "a.slice:teu", "a.slice:teu:b:c", "a:teu:b", "../a.slice:teu:b", "a.slice:teu:b/c"] {
+        let bundle = bundle(t).set("/linux/cgroupsPath", path);
+        call(t, &systemd, &["create"], &bundle).run().fails(&["/linux/cgroupsPath"]);
+    }
+    assert!(systemd.methods().is_empty(), "{:?}", systemd.methods());
 }
 
 /// Two containers cannot be one unit, and the first must not be harmed.

@@ -182,8 +182,10 @@ fn burst_is_set(t: &Test) {
     t.skip_for("crun", "has no such option");
     let cpu = json!({ "quota": 50_000, "period": 100_000 });
     let c = t.bundle().set("/linux/resources/cpu", cpu).args(["sleep", "100"]).run_detached();
-    c.call("update", &["--cpu-burst", "10000"]).ok();
-    assert_eq!(file(t, &c, "cpu", "cpu.cfs_burst_us", "cpu.max.burst"), "10000");
+    for burst in ["10000", "0"] {
+        c.call("update", &["--cpu-burst", burst]).ok();
+        assert_eq!(file(t, &c, "cpu", "cpu.cfs_burst_us", "cpu.max.burst"), burst);
+    }
 }
 
 /// runc since 1.2.
