@@ -167,6 +167,7 @@ pub fn main(
     needs: &'static [Need],
     pages: Pages,
 ) -> ExitCode {
+    sys::heed_interrupts();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let wanted = std::env::var("TEU_CHECKLIST").unwrap_or_default();

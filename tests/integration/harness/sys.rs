@@ -27,6 +27,13 @@ pub fn own(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Lets the keyboard's signal end this process and what it starts: a shell ignores it in what runs in the background,
+/// and a program that starts with it ignored leaves it so.
+pub fn heed_interrupts() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
 /// Makes a system call without arguments and returns its errno, 0 when it succeeded.
 pub fn raw_syscall(number: i64) -> i32 {
     // SAFETY: callers pass numbers that no kernel knows, or that take no arguments and touch no memory.
