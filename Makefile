@@ -41,6 +41,7 @@ demo: build ## show a container, its plan and its life cycle
 
 .PHONY: check
 check: ## the inner loop, without root: format, lints, unit and plan tests
+	@tests/env/apt.sh $(BUILD_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
 	cargo test --workspace --lib --test oci-validation --locked --quiet

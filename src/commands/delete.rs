@@ -9,7 +9,7 @@ use super::open_root;
 use crate::cgroup::{Cgroup, systemd};
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
-use crate::parent::create::{c_path, run_poststop};
+use crate::parent::host_hooks::{c_path, run_poststop};
 use crate::plan;
 use crate::resctrl::Resctrl;
 use crate::state::{Container, Directory, Id, Lock, Root, Status, is_missing, missing};

@@ -2,32 +2,34 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::prepare::Prepared;
+use super::announce::{send_pidfd, write_pid_file};
+use super::birth::clone_init;
+use super::host_hooks::run_poststop;
+use super::limits::{reset_affinity, set_oom_score};
+use super::prepare::{self, Prepared, Source};
+use super::talk::Talk;
 use super::undo::Undo;
-use super::{failure, id_maps, net_devices, prepare, seccomp_agent, user_namespaces};
+use super::vanished::{died, explain};
+use super::{failure, id_maps, net_devices, user_namespaces};
 use crate::cgroup::{Cgroup, Layout, OomWatch, systemd};
-use crate::child::{self, Gate, Task};
+use crate::child;
 use crate::error::{Errno, Error, Kind, Result};
-use crate::hooks::{self, Setting};
 use crate::plan::Plan;
-use crate::plan::hooks::Hook;
 use crate::plan::intel_rdt::IntelRdt;
-use crate::plan::limits::Limits;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
 use crate::plan::namespaces::flag;
 use crate::resctrl::{Changes, Group, Held, Resctrl};
 use crate::state::{Directory, HookLists, Id, Record, Root};
-use crate::sync::{Failure, FromChild, receive, send_go, send_handle};
-use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child, setns};
+use crate::sync::{FromChild, receive, send_handle};
+use crate::sys::clone::Child;
+use crate::sys::fd;
 use crate::sys::mount::mount_setattr_idmap;
-use crate::sys::process::{self, Limit};
-use crate::sys::{fd, path};
 
 /// What the commands decide about a creation.
 pub struct Options<'a> {
@@ -271,104 +273,6 @@ fn delegate(plan: &Plan, cgroup: &Cgroup, pid: i32) -> Result<()> {
     }
 }
 
-/// Clones the init process. Does not return in it.
-fn clone_init(
-    plan: &Plan,
-    prepared: &Prepared,
-    (ours, theirs): (&OwnedFd, OwnedFd),
-    gate: Option<OwnedFd>,
-    state: &[RawFd],
-) -> Result<Child> {
-    let foreign: Vec<RawFd> = state.iter().copied().chain([ours.as_raw_fd()]).collect();
-    let failed =
-        |call: &'static str, e| Error::kernel("create the init process", call, e).at("/linux/namespaces");
-    let before = path::open_host_path(c".", 0).map_err(|e| failed("openat2(2)", e))?;
-    // The clone translates the working directory into the new mount namespace: that is how the child gets to the
-    // root file system without a path.
-    path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
-    // The child must not be readable for a container whose namespaces it joins. An unprivileged parent could not
-    // write its id maps then, and its child becomes so a little later.
-    if !plan.rootless {
-        process::set_dumpable(false).map_err(|e| failed("prctl(2)", e))?;
-    }
-    let own_pids = join_pid_namespace(plan, prepared)?;
-    let flags = if plan.namespaces.stage { 0 } else { plan.namespaces.cloned };
-    let cgroup = if plan.namespaces.stage { None } else { prepared.cgroup_of_init(plan) };
-    let side = clone_child(flags, cgroup, Parentage::Mine).map_err(|e| match e {
-        Errno::EPERM | Errno::ENOSPC | Errno::EUSERS if flags & flag::USER != 0 => {
-            user_namespaces::explain_clone(failed("clone3(2)", e), e)
-        }
-        Errno::EINVAL | Errno::ENOSPC => failed("clone3(2)", e)
-            .hint("the kernel lacks a namespace, or a limit in /proc/sys/user is reached"),
-        _ => failed("clone3(2)", e),
-    })?;
-    let child = match side {
-        Side::Parent(child) => child,
-        Side::Child => {
-            // With its own copy of our end the child would never see that we are gone.
-            for number in foreign {
-                let _ = fd::close_range(number as u32, number as u32);
-            }
-            if plan.namespaces.stage {
-                child::pass_stage(plan, prepared, theirs.as_fd());
-            }
-            let gate = gate.map_or(Gate::Parent, Gate::Socket);
-            child::create(Task { plan, prepared, sync: theirs, gate })
-        }
-    };
-    drop((theirs, gate));
-    if let Some(own) = own_pids {
-        setns(own.as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
-    }
-    path::fchdir(before.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
-    if plan.namespaces.stage {
-        sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure))
-    } else {
-        Ok(child)
-    }
-}
-
-/// A pid namespace can only be joined for children, so the parent does it around the clone, unless there is a process
-/// in between.
-fn join_pid_namespace(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd>> {
-    let joined = plan.namespaces.joined.iter().position(|join| join.flag == flag::PID);
-    let Some(index) = joined.filter(|_| !plan.namespaces.stage) else {
-        return Ok(None);
-    };
-    let failed = |call: &'static str, e| {
-        Error::kernel("enter the pid namespace", call, e).at(&plan.namespaces.joined[index].at)
-    };
-    let own = path::openat2(path::cwd_fd(), c"/proc/self/ns/pid", libc::O_RDONLY, 0, 0)
-        .map_err(|e| failed("openat2(2)", e))?;
-    setns(prepared.namespaces[index].as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
-    Ok(Some(own))
-}
-
-/// The process in between sends the pidfd of the process that it made for its own parent, and ends.
-pub(super) fn sibling_of(
-    stage: &Child,
-    sync: BorrowedFd,
-    sentence: impl Fn(&Failure) -> Error,
-) -> Result<Child> {
-    let gone = || Error::kernel("create the process", "recvmsg(2)", Errno::EPIPE).at("/linux/namespaces");
-    let answer = receive(sync).map_err(|_| gone())?;
-    stage.wait().map_err(|e| Error::kernel("wait for a process", "waitid(2)", e))?;
-    match answer {
-        Some((FromChild::Cloned, Some(pidfd))) => {
-            let pid = pid_of(&pidfd).ok_or_else(gone)?;
-            Ok(Child { pid, pidfd })
-        }
-        Some((FromChild::Failure(failure), _)) => Err(sentence(&failure)),
-        _ => Err(gone()),
-    }
-}
-
-/// The number of a process in this pid namespace, from its pidfd.
-fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
-    let info = path::read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
-}
-
 /// Kills the init process and whatever else is in the cgroup, and waits for the end of init.
 fn kill_all(init: Child, cgroup: &Cgroup) -> Result<()> {
     match init.kill(libc::SIGKILL) {
@@ -379,22 +283,12 @@ fn kill_all(init: Child, cgroup: &Cgroup) -> Result<()> {
     if cgroup.exists() { cgroup.kill_all(libc::SIGKILL) } else { Ok(()) }
 }
 
-/// Lets a process run wherever its cgroup permits, whatever the caller is pinned to.
-pub(super) fn reset_affinity(pid: i32) -> Result<()> {
-    match process::reset_affinity(pid) {
-        // A cpuset without any of the processors has been refused before.
-        Ok(()) | Err(Errno::EINVAL) => Ok(()),
-        Err(e) => Err(Error::kernel("reset the processor affinity", "sched_setaffinity(2)", e)),
-    }
-}
-
 /// Id-maps the detached trees that follow the container's user namespace. The child has the same trees open.
 fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
     let mut container = None;
     for (index, mount) in plan.mounts.iter().enumerate() {
         let Some((mapping, recursive)) = &mount.id_mapping else { continue };
-        let (MountKind::Bind { .. }, Some(prepare::Source::Tree(tree))) =
-            (&mount.kind, &prepared.sources[index])
+        let (MountKind::Bind { .. }, Some(Source::Tree(tree))) = (&mount.kind, &prepared.sources[index])
         else {
             continue;
         };
@@ -448,197 +342,4 @@ fn network_namespace(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<Owned
             .map_err(|e| Error::io("keep the network namespace", "fcntl(2)", &e)),
         None => id_maps::open_namespace(pid, "net"),
     }
-}
-
-/// Sets the OOM score when there is one. Before the process gives up the ownership of its files in /proc.
-pub(super) fn set_oom_score(limits: &Limits, pid: i32) -> Result<()> {
-    let Some(score) = limits.oom_score_adj else { return Ok(()) };
-    id_maps::write_file(pid, "oom_score_adj", &score.to_string(), "/process/oomScoreAdj")
-        .map_err(|e| e.hint("lowering the score below the caller's needs CAP_SYS_RESOURCE"))
-}
-
-/// Sets the resource limits of a process that is being set up, from outside and with the privileges of here.
-pub(super) fn set_limits(limits: &Limits, pid: i32) -> Result<()> {
-    for (limit, at) in &limits.rlimits {
-        let mut value = Limit { soft: limit.soft, hard: limit.hard };
-        if limit.resource == libc::RLIMIT_NOFILE {
-            // The child still needs a few; it lowers the limit itself at the end, which anybody may.
-            value =
-                Limit { soft: limit.hard.max(FEWEST_DESCRIPTORS), hard: limit.hard.max(FEWEST_DESCRIPTORS) };
-        }
-        process::set_limit(pid, limit.resource, value).map_err(|e| {
-            Error::kernel(format!("set {} to {}:{}", limit.name, limit.soft, limit.hard), "prlimit(2)", e)
-                .at(at)
-                .hint("raising a hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open")
-        })?;
-    }
-    Ok(())
-}
-
-/// What the set-up needs, whatever the container gets.
-const FEWEST_DESCRIPTORS: u64 = 256;
-
-/// The conversation with the child.
-struct Talk<'a> {
-    plan: &'a Plan,
-    prepared: &'a Prepared,
-    init: &'a Child,
-    sync: BorrowedFd<'a>,
-}
-
-impl Talk<'_> {
-    fn go(&self) -> Result<()> {
-        match send_go(self.sync) {
-            Ok(()) => Ok(()),
-            // It has died; why is in the message it may have left.
-            Err(Errno::EPIPE) => Err(self.last_words()),
-            Err(e) => Err(Error::kernel("talk to the init process", "sendmsg(2)", e)),
-        }
-    }
-
-    fn last_words(&self) -> Error {
-        match receive(self.sync) {
-            Ok(Some((FromChild::Failure(failure), _))) => failure::error(self.plan, &failure),
-            _ => died(),
-        }
-    }
-
-    fn until_ready(&self) -> Result<()> {
-        loop {
-            let message = receive(self.sync)
-                .map_err(|e| Error::kernel("listen to the init process", "recvmsg(2)", e))?;
-            let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
-            match message {
-                Some(FromChild::TimeOffsets) => {
-                    let offsets = self.plan.namespaces.time_offsets.as_deref().unwrap_or_default();
-                    id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
-                }
-                Some(FromChild::BoundInstead(index)) => self.tell_bound(index as usize),
-                Some(FromChild::Mounted) => self.run_host_hooks()?,
-                Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
-                Some(FromChild::Listener) => {
-                    if let Some(seccomp) = &self.plan.security.seccomp {
-                        let state = self.prepared.hook_state();
-                        let now = ("creating", self.init.pid);
-                        seccomp_agent::hand_over(seccomp, self.init, passed, state, now)?;
-                    }
-                }
-                Some(FromChild::Ready) => return Ok(()),
-                Some(FromChild::Failure(failure)) => return Err(failure::error(self.plan, &failure)),
-                Some(FromChild::Cloned | FromChild::Executing | FromChild::Recording) => {
-                    return Err(Error::new(Kind::Bug, "the init process spoke out of turn"));
-                }
-                None => return Err(died()),
-            }
-            self.go()?;
-        }
-    }
-
-    fn tell_bound(&self, index: usize) {
-        let Some(mount) = self.plan.mounts.get(index) else { return };
-        crate::log::warn(&format!(
-            "the user namespace may not mount a file system of its own on {}: that of the host is bound there ({})",
-            mount.shown, mount.at
-        ));
-    }
-
-    fn run_host_hooks(&self) -> Result<()> {
-        let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
-        for hook in self.plan.hooks.prestart.iter().chain(&self.plan.hooks.create_runtime) {
-            run_hook(hook, &state, &self.prepared.bundle)?;
-        }
-        Ok(())
-    }
-}
-
-/// Runs a hook in the namespaces of the runtime, with the bundle as its working directory.
-pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString) -> Result<()> {
-    hooks::run(hook, state, &Setting::in_directory(bundle)).map_err(|failed| {
-        Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.0)).at(&hook.at)
-    })
-}
-
-/// Runs every poststop hook. A failing one is reported and the next one runs.
-///
-/// Source: runtime.md#lifecycle, step 13.
-pub fn run_poststop(list: &[Hook], state: &[u8], bundle: &CString) {
-    let root = c"/".to_owned();
-    let gone = path::open_host_path(bundle, libc::O_DIRECTORY).is_err();
-    for hook in list {
-        if let Err(error) = run_hook(hook, state, if gone { &root } else { bundle }) {
-            crate::log::warn(&error.to_string());
-        }
-    }
-}
-
-fn died() -> Error {
-    Error::new(Kind::Kernel, "the init process died while it was set up")
-}
-
-/// Why the init process ended before there was a program, if it was for lack of memory: nobody else was there to be
-/// killed.
-pub fn killed_for_memory(cgroup: &Cgroup, watch: &OomWatch) -> Option<Error> {
-    let text = cgroup.explain_oom(watch)?;
-    Some(Error::new(Kind::Kernel, format!("container init was {text}")).at("/linux/resources/memory/limit"))
-}
-
-/// Evidence beats errno: a process that vanished under a memory limit was killed by it, whatever failed for that.
-fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &OomWatch) -> Error {
-    let is_riddle = error.doing() == died().doing();
-    let ended = if is_riddle { init.wait().map(Some) } else { init.try_wait() };
-    if !matches!(ended, Ok(None))
-        && let Some(error) = killed_for_memory(cgroup, watch)
-    {
-        return error;
-    }
-    if !is_riddle {
-        return error;
-    }
-    match ended {
-        Ok(Some(Ended::Signaled(signal))) => error.detail(format!("signal {signal}")),
-        Ok(Some(Ended::Exited(status))) => error.detail(format!("exit status {status}")),
-        Ok(None) | Err(_) => error,
-    }
-}
-
-/// Sends the pidfd to the socket of the caller, in one message whose text tells which kind of process it is.
-pub(super) fn send_pidfd(path: &std::path::Path, kind: &[u8], init: &Child) -> Result<()> {
-    let socket = super::console::connect_to(path, "--pidfd-socket")?;
-    fd::send(socket.as_fd(), kind, Some(init.pidfd.as_fd()))
-        .map_err(|e| Error::kernel("send the pidfd of the init process", "sendmsg(2)", e))
-}
-
-/// Writes the pid file: the number and nothing else, complete at any moment.
-pub fn write_pid_file(target: &std::path::Path, pid: i32) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let failed = |call: &'static str, e: &std::io::Error| {
-        Error::io(format!("write the pid file {}", target.display()), call, e)
-    };
-    let name = target.file_name().ok_or_else(|| Error::usage("--pid-file names no file"))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}", std::process::id()));
-    let temporary = target.with_file_name(temporary);
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o666)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&temporary)
-        .map_err(|e| failed("openat(2)", &e))?;
-    let done = file
-        .write_all(pid.to_string().as_bytes())
-        .map_err(|e| failed("write(2)", &e))
-        .and_then(|()| std::fs::rename(&temporary, target).map_err(|e| failed("rename(2)", &e)));
-    if done.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    done
-}
-
-/// A path as the kernel takes it.
-pub fn c_path(path: &std::path::Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("a path contains a NUL byte"))
 }

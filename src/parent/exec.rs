@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
-use super::create::{reset_affinity, send_pidfd, set_limits, set_oom_score, sibling_of, write_pid_file};
-use super::foreground::Relay;
+use super::announce::{send_pidfd, write_pid_file};
+use super::birth::sibling_of;
+use super::limits::{reset_affinity, set_limits, set_oom_score};
+
 use super::prepare::{Filter, Passed};
+use super::relay::Relay;
 use super::{console, failure, seccomp_agent};
 use crate::cgroup::{Cgroup, systemd};
 use crate::child::{self, ExecTask};

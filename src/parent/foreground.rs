@@ -1,250 +1,15 @@
-//! `run` in the foreground: signals go to the container, terminal bytes go both ways, the exit status comes back.
+//! `run` and `exec` in the foreground: signals go to the container, and the exit status comes back.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::termios::Termios;
 
 use super::readiness::Readiness;
+use super::relay::{Interest, Relay};
 use crate::error::{Errno, Error, Result};
 use crate::sys::clone::{Child, Ended, reap_others};
-use crate::sys::{fd, signal, tty};
-
-/// The most that is buffered in one direction, in bytes; beyond it the writer has to wait.
-const MOST: usize = 64 * 1024;
-
-/// The caller's terminal in raw mode. Its settings come back when this is dropped.
-pub struct RawTerminal {
-    fd: BorrowedFd<'static>,
-    before: Termios,
-}
-
-impl RawTerminal {
-    /// Switches the first of standard input, output and error that is a terminal.
-    pub fn of_caller() -> Option<RawTerminal> {
-        let fd = (0..=2).map(fd::stdio).find(|stream| tty::is_terminal(*stream))?;
-        let before = tty::make_raw(fd).ok()?;
-        Some(RawTerminal { fd, before })
-    }
-
-    /// Rows and columns.
-    fn size(&self) -> Option<(u16, u16)> {
-        tty::size(self.fd).ok()
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        let _ = tty::restore(self.fd, &self.before);
-    }
-}
-
-/// The terminal of the container, relayed by this process.
-pub struct Relay {
-    master: OwnedFd,
-    outer: Option<RawTerminal>,
-    to_container: Buffer,
-    to_caller: Buffer,
-    input_open: bool,
-    master_open: bool,
-}
-
-impl Relay {
-    /// Takes the master that the child has sent over `socket`. `sized`: the configuration sets a size.
-    pub fn receive(socket: &OwnedFd, sized: bool) -> Result<Relay> {
-        let failed =
-            |call: &'static str, e| Error::kernel("receive the terminal", call, e).at("/process/terminal");
-        let mut name = [0u8; 64];
-        let (_, master) = fd::receive(socket.as_fd(), &mut name).map_err(|e| failed("recvmsg(2)", e))?;
-        let master = master.ok_or_else(|| failed("recvmsg(2)", Errno::EBADMSG))?;
-        fd::set_nonblocking(master.as_fd()).map_err(|e| failed("fcntl(2)", e))?;
-        let outer = RawTerminal::of_caller();
-        if outer.is_some() {
-            // The outer terminal is raw now and would show what both translate.
-            let _ = tty::clear_newline_translation(master.as_fd());
-        }
-        let relay = Relay {
-            master,
-            outer,
-            to_container: Buffer::new(),
-            to_caller: Buffer::new(),
-            input_open: true,
-            master_open: true,
-        };
-        if !sized {
-            relay.resize();
-        }
-        Ok(relay)
-    }
-
-    fn resize(&self) {
-        if let Some((rows, columns)) = self.outer.as_ref().and_then(RawTerminal::size) {
-            let _ = tty::set_size(self.master.as_fd(), rows, columns);
-        }
-    }
-
-    /// What to wait for. A direction whose buffer is full is not read.
-    fn interests(&self) -> Vec<(Interest, PollFd<'_>)> {
-        let mut list = Vec::with_capacity(3);
-        let mut of_master = PollFlags::empty();
-        if !self.to_caller.is_full() {
-            of_master |= PollFlags::POLLIN;
-        }
-        if !self.to_container.is_empty() {
-            of_master |= PollFlags::POLLOUT;
-        }
-        if self.master_open && !of_master.is_empty() {
-            list.push((Interest::Master, PollFd::new(self.master.as_fd(), of_master)));
-        }
-        if self.input_open && self.master_open && !self.to_container.is_full() {
-            list.push((Interest::Input, PollFd::new(fd::stdio(0), PollFlags::POLLIN)));
-        }
-        if !self.to_caller.is_empty() {
-            list.push((Interest::Output, PollFd::new(fd::stdio(1), PollFlags::POLLOUT)));
-        }
-        list
-    }
-
-    fn serve(&mut self, interest: Interest) {
-        match interest {
-            Interest::Master => {
-                if let Err(errno) = self.to_container.pour(self.master.as_fd())
-                    && errno != Errno::EAGAIN
-                {
-                    self.to_container.clear();
-                }
-                self.master_open = self.to_caller.fill(self.master.as_fd());
-            }
-            Interest::Input => self.input_open = self.to_container.fill_once(fd::stdio(0)),
-            Interest::Output => {
-                if let Err(errno) = self.to_caller.pour_once(fd::stdio(1))
-                    && errno != Errno::EAGAIN
-                {
-                    // Nobody reads any more; the container must not be blocked by that.
-                    self.to_caller.clear();
-                }
-            }
-        }
-    }
-
-    /// After the end of the container: everything that it has written still gets out, unless nobody reads it and
-    /// a signal says to stop. What other processes go on writing is bounded.
-    fn drain(&mut self, signals: &SignalFd) {
-        const MOST_AFTER_THE_END: usize = 1024 * 1024;
-        let mut passed = 0;
-        while passed < MOST_AFTER_THE_END {
-            if self.master_open {
-                self.master_open = self.to_caller.fill(self.master.as_fd());
-            }
-            if self.to_caller.is_empty() {
-                return;
-            }
-            match self.to_caller.pour_once(fd::stdio(1)) {
-                Ok(length) => passed += length,
-                Err(Errno::EAGAIN) => {
-                    let mut waiting = [
-                        PollFd::new(fd::stdio(1), PollFlags::POLLOUT),
-                        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                    ];
-                    let _ = poll(&mut waiting, PollTimeout::NONE);
-                    while let Ok(Some(number)) = signal::next(signals) {
-                        if matches!(number, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) {
-                            return;
-                        }
-                    }
-                }
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Interest {
-    Master,
-    Input,
-    Output,
-}
-
-/// Bytes on their way in one direction.
-struct Buffer {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-impl Buffer {
-    fn new() -> Buffer {
-        Buffer { bytes: vec![0; MOST].into_boxed_slice(), start: 0, end: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn is_full(&self) -> bool {
-        self.start == 0 && self.end == MOST
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
-    /// Reads once. False at the end: EIO is how a terminal says it.
-    fn fill_once(&mut self, from: BorrowedFd) -> bool {
-        if self.end == MOST {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        match fd::read(from, &mut self.bytes[self.end..]) {
-            Ok(0) => false,
-            Ok(length) => {
-                self.end += length;
-                true
-            }
-            Err(Errno::EAGAIN) => true,
-            Err(_) => false,
-        }
-    }
-
-    /// Reads until there is nothing or the buffer is full. False at the end.
-    fn fill(&mut self, from: BorrowedFd) -> bool {
-        while !self.is_full() {
-            let before = self.end - self.start;
-            if !self.fill_once(from) {
-                return false;
-            }
-            if self.end - self.start == before {
-                return true;
-            }
-        }
-        true
-    }
-
-    /// Writes once. Returns how much.
-    fn pour_once(&mut self, to: BorrowedFd) -> std::result::Result<usize, Errno> {
-        match nix::unistd::write(to, &self.bytes[self.start..self.end]) {
-            Ok(length) => {
-                self.start += length;
-                if self.is_empty() {
-                    self.clear();
-                }
-                Ok(length)
-            }
-            Err(Errno::EINTR) => Ok(0),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// Writes everything.
-    fn pour(&mut self, to: BorrowedFd) -> std::result::Result<(), Errno> {
-        while !self.is_empty() {
-            self.pour_once(to)?;
-        }
-        Ok(())
-    }
-}
+use crate::sys::signal;
 
 /// What else is looked after while a container runs in the foreground.
 pub trait Companion {
@@ -296,20 +61,12 @@ pub fn wait(
         ];
         waiting.extend(interests.iter_mut().map(|(_, poll)| poll.clone()));
         waiting.extend(readiness.as_ref().map(|readiness| PollFd::new(readiness.fd(), PollFlags::POLLIN)));
-        let others = waiting.len();
-        let watched = companion.watched();
-        waiting.extend(watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut waiting, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
-        }
-        let ready: Vec<PollFlags> =
-            waiting.iter().map(|w| w.revents().unwrap_or(PollFlags::empty())).collect();
+        let (ready, others) = wait_with(companion, waiting)?;
         let fired: Vec<bool> = ready.iter().map(|flags| !flags.is_empty()).collect();
         let served: Vec<Interest> =
             interests.iter().zip(&fired[2..]).filter(|(_, fired)| **fired).map(|((i, _), _)| *i).collect();
-        drop((waiting, interests));
-        companion.serve(&ready[others..]);
+        drop(interests);
+        companion.serve(&others);
         if fired[1] {
             forward(init, signals, relay.as_ref(), companion);
         }
@@ -330,6 +87,27 @@ pub fn wait(
     }
     readiness.into_iter().for_each(Readiness::settle);
     Ok(ended)
+}
+
+/// Waits until there is something to do for the caller, which waits for `own`, or for `companion`. Returns what is
+/// ready, for each of them.
+///
+/// Errors: poll(2) fails. A signal is none.
+pub fn wait_with<C: Companion + ?Sized>(
+    companion: &C,
+    own: Vec<PollFd>,
+) -> Result<(Vec<PollFlags>, Vec<PollFlags>)> {
+    let count = own.len();
+    let mut waiting = own;
+    waiting.extend(companion.watched().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    match poll(&mut waiting, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
+    }
+    let mut ready: Vec<PollFlags> =
+        waiting.iter().map(|w| w.revents().unwrap_or(PollFlags::empty())).collect();
+    let others = ready.split_off(count);
+    Ok((ready, others))
 }
 
 /// Passes every pending signal on, except those that concern this process itself.

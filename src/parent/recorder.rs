@@ -6,12 +6,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use teu_seccomp::SeccompData;
 use teu_seccomp::record::Recording;
 
-use super::foreground::Companion;
-use crate::error::{Errno, Error, Result};
+use super::foreground::{Companion, wait_with};
+use crate::error::Result;
 use crate::sync::{Heard, Outcome, hear};
 use crate::sys::{fd, notify};
 
@@ -33,16 +33,8 @@ impl Recorder<'_> {
     pub fn until_executed(&mut self, channel: BorrowedFd) -> Result<Outcome> {
         let mut about_to = false;
         loop {
-            let mut waiting = vec![PollFd::new(channel, PollFlags::POLLIN)];
-            waiting.extend(self.watched().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-            match poll(&mut waiting, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
-            }
-            let ready: Vec<PollFlags> =
-                waiting.iter().map(|w| w.revents().unwrap_or(PollFlags::empty())).collect();
-            drop(waiting);
-            self.serve(&ready[1..]);
+            let (ready, listeners) = wait_with(self, vec![PollFd::new(channel, PollFlags::POLLIN)])?;
+            self.serve(&listeners);
             if ready[0].is_empty() {
                 continue;
             }

@@ -4,6 +4,10 @@
 set -euo pipefail
 here=$(dirname "$0")
 
+if ! command -v dpkg-query >/dev/null; then
+    echo "not a Debian machine: it must have what these packages of Debian contain: $*" >&2
+    exit 0
+fi
 missing=()
 for package; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")

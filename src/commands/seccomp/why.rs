@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use teu_seccomp::{Arch, Instruction, compile};
 
 use super::super::open_root;
@@ -16,7 +16,7 @@ use crate::cli::seccomp::Why;
 use crate::cli::{Create, Global, Run};
 use crate::config;
 use crate::error::{Errno, Error, Result, one_line};
-use crate::parent::foreground::Companion;
+use crate::parent::foreground::{Companion, wait_with};
 use crate::parent::tracer::{Refused, Tracer, Witness};
 use crate::state::{Container, Id, Status};
 use crate::sys::signal;
@@ -67,23 +67,13 @@ fn attach(global: &Global, id: &str) -> Result<i32> {
     say("watching; a signal such as that of Ctrl-C ends it, and the container runs on");
     let mut goes_on = true;
     while goes_on && tracer.ended().is_none() {
-        let mut waiting = vec![
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(init.pidfd.as_fd(), PollFlags::POLLIN),
-        ];
-        waiting.extend(tracer.watched().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut waiting, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(Error::kernel("wait for the container", "poll(2)", e)),
-        }
-        let ready: Vec<PollFlags> =
-            waiting.iter().map(|w| w.revents().unwrap_or(PollFlags::empty())).collect();
-        drop(waiting);
+        let own = [signals.as_fd(), init.pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let (ready, traced) = wait_with(&tracer, own.into())?;
         while let Ok(Some(number)) = signal::next(&signals) {
             goes_on &= !matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT);
         }
         tracer.work();
-        tracer.serve(&ready[2..]);
+        tracer.serve(&traced);
         // The end of a process that is not watched any more, or never was, is seen here.
         goes_on &= ready[1].is_empty();
     }

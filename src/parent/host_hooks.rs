@@ -1,0 +1,34 @@
+//! Hooks that run in the namespaces of the runtime.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::error::{Error, Kind, Result};
+use crate::hooks::{self, Setting};
+use crate::plan::hooks::Hook;
+use crate::sys::path;
+
+/// Runs a hook in the namespaces of the runtime, with the bundle as its working directory.
+pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString) -> Result<()> {
+    hooks::run(hook, state, &Setting::in_directory(bundle)).map_err(|failed| {
+        Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.0)).at(&hook.at)
+    })
+}
+
+/// Runs every poststop hook. A failing one is reported and the next one runs.
+///
+/// Source: runtime.md#lifecycle, step 13.
+pub fn run_poststop(list: &[Hook], state: &[u8], bundle: &CString) {
+    let root = c"/".to_owned();
+    let gone = path::open_host_path(bundle, libc::O_DIRECTORY).is_err();
+    for hook in list {
+        if let Err(error) = run_hook(hook, state, if gone { &root } else { bundle }) {
+            crate::log::warn(&error.to_string());
+        }
+    }
+}
+
+/// A path as the kernel takes it.
+pub fn c_path(path: &std::path::Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::usage("a path contains a NUL byte"))
+}
