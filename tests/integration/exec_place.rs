@@ -149,10 +149,10 @@ fn process_is_in_the_cgroups_of_the_container(t: &Test) {
 fn below(t: &Test, c: &Container) -> (std::path::PathBuf, String) {
     match t.view() {
         View::V2 => {
-            let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().point;
-            (root.join(&c.id).join("below"), "below".to_owned())
+            let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap();
+            (root.of(&c.id).join("below"), "below".to_owned())
         }
-        _ => (cgroup::hierarchy("pids").unwrap().point.join(&c.id).join("below"), "pids:below".to_owned()),
+        _ => (cgroup::hierarchy("pids").unwrap().of(&c.id).join("below"), "pids:below".to_owned()),
     }
 }
 
@@ -164,7 +164,7 @@ fn option_names_a_cgroup_below(t: &Test) {
     fs::create_dir(&dir).unwrap();
     t.caller().own(&dir, None).unwrap();
     let pid = detached_pid(t, &c, &["--cgroup", &option]);
-    assert!(cgroups_of(&pid).contains(&format!("/{}/below\n", c.id)), "{}", cgroups_of(&pid));
+    assert!(cgroups_of(&pid).contains(&format!("/{}/below\n", t.place(&c.id))), "{}", cgroups_of(&pid));
     assert_eq!(cgroup::procs(&dir), [pid.parse::<i32>().unwrap()]);
 }
 
@@ -196,7 +196,7 @@ fn process_follows_an_init_that_has_moved_itself(t: &Test) {
     }
     t.skip_older("runc", (1, 2), "fails");
     let c = t.bundle().idle();
-    let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().point.join(&c.id);
+    let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().of(&c.id);
     fs::create_dir(root.join("init")).unwrap();
     t.caller().own(&root.join("init"), None).unwrap();
     fs::write(root.join("init/cgroup.procs"), c.pid().to_string()).unwrap();
@@ -206,7 +206,7 @@ fn process_follows_an_init_that_has_moved_itself(t: &Test) {
     };
     fs::write(root.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
     let pid = detached_pid(t, &c, &[]);
-    assert!(cgroups_of(&pid).contains(&format!("0::/{}/init\n", c.id)), "{}", cgroups_of(&pid));
+    assert!(cgroups_of(&pid).contains(&format!("0::/{}/init\n", t.place(&c.id))), "{}", cgroups_of(&pid));
     c.exec(&["--cgroup", "/"], &["true"]).exits(255).fails(&["adding the process to the cgroups"]);
 }
 

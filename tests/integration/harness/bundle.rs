@@ -229,6 +229,9 @@ impl<'t> Bundle<'t> {
     pub fn write(&self) {
         let mut config = self.config.clone();
         self.test.caller().complete(&mut config);
+        if let Some(Value::String(path)) = config.pointer_mut("/linux/cgroupsPath") {
+            *path = self.test.driver().path(path, self.test.caller());
+        }
         let text = serde_json::to_vec(&config).expect("a value is always JSON");
         fs::write(self.dir.join("config.json"), text).expect("the bundle can be written to");
     }
