@@ -219,7 +219,7 @@ fn known_to_the_kernel(controller: &str) -> Option<u64> {
 /// A day of a host. What the kernel keeps of a cgroup, it lets go a little later.
 fn many_containers_leave_nothing(t: &Test) {
     let bundle = t.bundle();
-    let parent = format!("{}-day", t.token());
+    let parent = format!("{}day", t.token());
     let path = format!("/{parent}/{}", bundle.id());
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
     bundle.run().ok();

@@ -137,7 +137,7 @@ fn threaded_cgroups_are_removed(t: &Test) {
     }
     fs::write(inner.join("cgroup.threads"), &child).unwrap();
     let inside = fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
-    assert!(inside.contains(&format!("/{}/a/b\n", c.id)), "{inside}");
+    assert!(inside.contains(&format!("/{}/a/b\n", t.place(&c.id))), "{inside}");
     fs::read_to_string(inner.join("cgroup.procs")).expect_err("the processes of a threaded cgroup are told");
     t.caller().own(&own, None).unwrap();
     c.delete_force();

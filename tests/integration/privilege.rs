@@ -135,6 +135,7 @@ pub const NEEDS: &[Need] = &[
     units("cgroups::container_without_cgroups_shows_those_of_the_caller", "the call names another driver"),
     units("memory::limit_above_the_container_is_named", DIRECTORIES),
     units("memory::limit_of_the_container_is_named_below_one_that_is_not_hit", DIRECTORIES),
+    units("delete::force_copes_with_a_damaged_state_file", "it removes what systemd has made"),
     units("create::populated_cgroup_is_refused", "systemd::unit_that_runs_is_refused does it"),
     units("hints::hints_about_cgroups", DIRECTORIES),
     no_cgroups("cgroups::", CGROUPS),

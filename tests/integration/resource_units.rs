@@ -78,14 +78,19 @@ fn units_and_files_agree(t: &Test) {
     for trial in created.iter().chain(&updated) {
         trial.container.delete_force();
     }
+    if report.files == 0 && report.wrong.is_empty() {
+        t.skip("no hierarchy here has a controller of the table");
+    }
     report.print(count, created.len());
 }
 
 /// Quotas are told to systemd in whole steps of ten milliseconds, and it writes the file anew.
 fn quota_stays_exact_when_something_else_changes(t: &Test) {
     need_systemd(t);
+    let Some(hierarchy) = cgroup::hierarchy("cpu") else {
+        t.skip("no hierarchy here has the cpu controller")
+    };
     let c = limited(t, &json!({ "cpu": { "quota": 33_333, "period": 100_000 } })).create();
-    let Some(hierarchy) = cgroup::hierarchy("cpu") else { t.skip("no hierarchy here has the cpu controller") };
     let quota = || fs::read_to_string(hierarchy.of(&c.id).join("cpu.max")).unwrap();
     assert_eq!(quota(), "33333 100000\n");
     for change in [&["--cpu-share", "512"][..], &["--pids-limit", "50"], &["--memory", "200000000"]] {
@@ -163,7 +168,8 @@ impl Report {
                 if agrees(file, value, content.trim()) {
                     self.files += 1;
                 } else {
-                    self.wrong.push(format!("{when}: {}: {file} is {content:?}, not {value}", trial.case.name));
+                    self.wrong
+                        .push(format!("{when}: {}: {file} is {content:?}, not {value}", trial.case.name));
                 }
                 for (property, value) in properties(file, value) {
                     let actual = told.get(unit).and_then(|all| all.get(property)).map_or("", String::as_str);
@@ -249,7 +255,8 @@ fn amount(text: &str) -> Option<u64> {
 fn time(usec: u64) -> String {
     let (seconds, rest) = (usec / 1_000_000, usec % 1_000_000 / 1000);
     let parts = [(seconds, "s"), (rest, "ms")];
-    let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}"));
+    let parts =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}"));
     parts.collect::<Vec<_>>().join(" ")
 }
 

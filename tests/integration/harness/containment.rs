@@ -106,7 +106,9 @@ fn outside() -> Result<ExitCode, String> {
 fn init() -> Result<ExitCode, String> {
     let (caller, driver) = (Caller::named()?, Driver::named()?);
     match driver {
-        Driver::Systemd => nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("prctl: {errno}"))?,
+        Driver::Systemd => {
+            nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("prctl: {errno}"))?
+        }
         Driver::Cgroupfs if std::process::id() != 1 => {
             return Err("the second stage is not process 1 of a pid namespace".into());
         }

@@ -54,7 +54,8 @@ impl Driver {
             return Vec::new();
         }
         let of_user = caller.user().into_iter();
-        let of_user = of_user.flat_map(|uid| ["bus", "systemd"].map(|name| format!("/run/user/{uid}/{name}")));
+        let of_user =
+            of_user.flat_map(|uid| ["bus", "systemd"].map(|name| format!("/run/user/{uid}/{name}")));
         SOCKETS.iter().map(PathBuf::from).chain(of_user.map(PathBuf::from)).collect()
     }
 
