@@ -218,14 +218,12 @@ fn writable_cgroup_mount_belongs_to_the_container(t: &Test) {
     if t.view() != View::V2 {
         t.skip("only version 2 is handed over");
     }
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = t
-        .bundle()
-        .namespace("user", None)
-        .namespace("cgroup", None)
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
-        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw", "nosuid", "noexec", "nodev"]);
+    let bundle = t.bundle().in_user_namespace().namespace("cgroup", None).mount(
+        "/sys/fs/cgroup",
+        "cgroup",
+        "cgroup",
+        &["rw", "nosuid", "noexec", "nodev"],
+    );
     let mut bundle = bundle
         .sh("mkdir /sys/fs/cgroup/x && stat -c %u /sys/fs/cgroup/cgroup.procs && rmdir /sys/fs/cgroup/x");
     // An unprivileged caller gives nothing away to another user, and says so.
@@ -238,12 +236,9 @@ fn writable_cgroup_mount_belongs_to_the_container(t: &Test) {
 
 /// prlimit(2): the caller raises it, whatever root in the namespace may do.
 fn limits_above_those_of_the_caller_hold_in_a_user_namespace(t: &Test) {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let bundle = t
         .bundle()
-        .namespace("user", None)
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
+        .in_user_namespace()
         .set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024 }]))
         .sh("ulimit -Sn; ulimit -Hn; sleep 100");
     // The soft limit of the caller is below both.

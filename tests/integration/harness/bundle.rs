@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::caller::{COUNT, FIRST};
 use super::command::Running;
 use super::{Caller, Cmd, Container, Out, Test, View, leaks, rootfs};
 
@@ -118,6 +119,12 @@ impl<'t> Bundle<'t> {
             namespace["path"] = path.into();
         }
         self.push("/linux/namespaces", namespace)
+    }
+
+    /// Adds a user namespace whose root is the first subordinate id outside.
+    pub fn in_user_namespace(self) -> Self {
+        let map = json!([{ "containerID": 0, "hostID": FIRST, "size": COUNT }]);
+        self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }
 
     /// Puts the container into the user namespace of another one, where containers have one: a pod shares it.
