@@ -127,10 +127,9 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         if exists && (!container.record.own.private_pid_namespace || container.init.is_some()) {
             cgroup.kill_all(libc::SIGKILL)?;
         }
-        if let Some(unit) = &container.record.own.unit {
-            systemd::stop(&unit.name, unit.of_user);
-        }
-        if exists {
+        let unit = container.record.own.unit.as_ref();
+        let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
+        if exists && !(hangs && cgroup.is_unified()) {
             cgroup.remove()?;
         }
     }

@@ -136,6 +136,10 @@ pub const NEEDS: &[Need] = &[
     units("memory::limit_above_the_container_is_named", DIRECTORIES),
     units("memory::limit_of_the_container_is_named_below_one_that_is_not_hit", DIRECTORIES),
     units("delete::force_copes_with_a_damaged_state_file", "it removes what systemd has made"),
+    units(
+        "pause::resume_of_a_container_that_died_while_it_was_paused_succeeds",
+        "systemd removes the cgroup of a container that died",
+    ),
     units("create::populated_cgroup_is_refused", "systemd::unit_that_runs_is_refused does it"),
     units("hints::hints_about_cgroups", DIRECTORIES),
     no_cgroups("cgroups::", CGROUPS),
