@@ -9,6 +9,7 @@ pub mod examine;
 pub mod exec;
 pub mod failure;
 pub mod foreground;
+mod foreign;
 pub mod host_hooks;
 mod id_helpers;
 pub mod id_maps;
