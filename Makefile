@@ -11,6 +11,7 @@ SHELL := bash
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 TEU = $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release/teu
 VIEWS = $(shell tests/env/view.sh --list)
+MANUALS = $(abspath $(or $(CARGO_TARGET_DIR),target))/manuals
 
 PREFIX ?= /usr/local
 # The runtime under test: empty for the teu of this tree, else a name in PATH or a path.
@@ -44,7 +45,7 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 	@tests/env/apt.sh $(BUILD_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
-	cargo test --workspace --lib --test oci-validation --locked --quiet
+	cargo test --workspace --lib --example manuals --test oci-validation --locked --quiet
 
 .PHONY: test
 test: ## every test, in every view of cgroups that the machine can give, also of the release program
@@ -112,6 +113,15 @@ deny: ## licences, sources and versions of the dependencies
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing; to get it: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check licenses bans sources
 
+.PHONY: manuals
+manuals: ## write the manual pages and the completions of bash, zsh and fish to target/manuals
+	@tests/env/apt.sh $(BUILD_PACKAGES)
+	cargo run --release --locked --quiet --example manuals -- $(MANUALS)
+
 .PHONY: install
-install: build ## copy the program to $(DESTDIR)$(PREFIX)/bin
-	install -D --mode=755 $(TEU) $(DESTDIR)$(PREFIX)/bin/teu
+install: build manuals ## copy the program, its manual and its completions to $(DESTDIR)$(PREFIX)
+	install -D --mode=755 --target-directory=$(DESTDIR)$(PREFIX)/bin $(TEU)
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/man/man1 $(MANUALS)/man1/*
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(MANUALS)/bash/teu
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(MANUALS)/zsh/_teu
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUALS)/fish/teu.fish
