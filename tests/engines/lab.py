@@ -121,9 +121,12 @@ class Daemon:
 class Engine:
     """One engine with one runtime. `start`, `clean` and `stop` are the engine's own."""
 
+    # The command of a person, for checks that several engines have.
+    cli = ""
+
     def __init__(self, runtime):
         self.runtime = runtime
-        self.environment = dict(os.environ, RUNTIME=runtime)
+        self.environment = dict(os.environ, RUNTIME=runtime, CLI=self.cli)
 
     def sh(self, commands):
         """The output of commands as in a check, which must succeed."""
