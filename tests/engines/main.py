@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import containerd
+import cri
 import docker
 import kills
 import patterns
@@ -26,6 +27,7 @@ ENGINES = {
     "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + kills.DOCKER),
     "docker-remapped": (docker.Remapped, docker.REMAPPED_CHECKS),
     "containerd": (containerd.Containerd, containerd.CHECKS + patterns.CONTAINERD + kills.CONTAINERD),
+    "cri": (cri.Cri, cri.CHECKS),
     "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + kills.PODMAN),
     "buildah": (podman.Buildah, podman.BUILDAH_CHECKS),
 }
