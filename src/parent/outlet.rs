@@ -16,22 +16,25 @@ pub enum Outlet {
     Own(OwnedFd),
     /// A socket: each call says that it must not wait.
     Socket,
-    /// Anything else. A file never makes its writer wait; a pipe or terminal of another user, which cannot be opened
-    /// again, has room for this much when poll(2) says so.
-    Shared,
+    /// A pipe or terminal of another user, which cannot be opened again. A pipe has room for a small piece when poll(2)
+    /// says so; a terminal may have less, and make its writer wait.
+    Pieces,
+    /// A file, which never makes its writer wait.
+    File,
 }
 
 impl Outlet {
     /// Finds out what standard output is.
     pub fn of_stdout() -> Outlet {
         let stdout = fd::stdio(1);
-        let Ok(stat) = path::stat_fd(stdout) else { return Outlet::Shared };
+        let Ok(stat) = path::stat_fd(stdout) else { return Outlet::Pieces };
         match stat.kind() {
             libc::S_IFSOCK => Outlet::Socket,
             libc::S_IFIFO => Outlet::again(&stat),
             // The master side of a terminal would be a new one.
-            libc::S_IFCHR if tty::is_terminal(stdout) && !stat.is_char_device(5, 2) => Outlet::again(&stat),
-            _ => Outlet::Shared,
+            libc::S_IFCHR if stat.is_char_device(5, 2) => Outlet::Pieces,
+            libc::S_IFCHR if tty::is_terminal(stdout) => Outlet::again(&stat),
+            _ => Outlet::File,
         }
     }
 
@@ -39,14 +42,14 @@ impl Outlet {
         let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
         let opened = path::openat2(path::cwd_fd(), c"/proc/self/fd/1", flags, 0, 0);
         let same = |opened: &OwnedFd| path::stat_fd(opened.as_fd()).is_ok_and(|found| found.same_inode(stat));
-        opened.ok().filter(same).map_or(Outlet::Shared, Outlet::Own)
+        opened.ok().filter(same).map_or(Outlet::Pieces, Outlet::Own)
     }
 
     /// What to wait for.
     pub fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Outlet::Own(own) => own.as_fd(),
-            Outlet::Socket | Outlet::Shared => fd::stdio(1),
+            Outlet::Socket | Outlet::Pieces | Outlet::File => fd::stdio(1),
         }
     }
 
@@ -58,7 +61,8 @@ impl Outlet {
             Outlet::Socket => {
                 send(self.fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
             }
-            Outlet::Shared => nix::unistd::write(self.fd(), &bytes[..bytes.len().min(libc::PIPE_BUF)]),
+            Outlet::Pieces => nix::unistd::write(self.fd(), &bytes[..bytes.len().min(libc::PIPE_BUF)]),
+            Outlet::File => nix::unistd::write(self.fd(), bytes),
         }
     }
 }

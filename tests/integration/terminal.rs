@@ -273,7 +273,7 @@ fn redirected_run_follows_the_controlling_terminal(t: &Test) {
     let modes = || tcgetattr(person.slave.as_fd()).unwrap();
     let before = modes();
     let bundle = with_terminal(t)
-        .sh("usleep 200000; stty size; trap 'stty size; exit 3' WINCH; while :; do usleep 5000; done");
+        .sh("usleep 200000; trap 'stty size; exit 3' WINCH; stty size; while :; do usleep 5000; done");
     let shown = t.make_file("shown", "");
     let line = format!("exec \"$@\" </dev/null >{0} 2>{0}", shown.display());
     let running = person.call(bundle.run_cmd().through(&line));
