@@ -66,9 +66,9 @@ WAITING = POD + "run c1 -- sleep 1000\n"
 
 CHECKS = [
     Check(
-        "a pod is made by the handler that is named",
-        POD + "ls /run/containerd/runc/k8s.io/$pod; grep -c $RUNTIME $(ls -d /run/containerd/io.containerd.runtime.v2.task/k8s.io/$pod)/options.json",
-        matches="state.json\n[1-9]",
+        "a pod is made by the handler that is named, and by no other",
+        POD + "ls /run/containerd/runc/k8s.io/$pod | grep state; refused $KUBELET runp nothing p2",
+        matches="^state.json\n.*no runtime for .nothing. is configured",
     ),
     Check("features: what a kubelet asks a runtime for", "$KUBELET features $RUNTIME", '{"rro": true, "userns": true}', needs=NEWER),
     Check(
