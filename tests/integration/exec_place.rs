@@ -186,6 +186,11 @@ fn cgroup_outside_or_missing_is_refused(t: &Test) {
         c.exec(&["--cgroup", "nothing:x"], &["true"]).exits(255).fails(&["unknown controller nothing"]);
         c.exec(&["--cgroup", "x"], &["true"]).exits(255).fails(&["missing <controller>: prefix"]);
         c.exec(&["--cgroup", ":x"], &["true"]).exits(255).fails(&["empty <controller> prefix"]);
+        let twice = ["--cgroup", "pids:/", "--cgroup", "pids:x"];
+        c.exec(&twice, &["true"]).exits(255).fails(&["controller pids specified multiple times"]);
+    } else {
+        let out = c.exec(&["--cgroup", "/", "--cgroup", "/"], &["true"]).exits(255);
+        out.fails(&["more than one, and cgroup2 has one hierarchy"]);
     }
 }
 
