@@ -61,6 +61,7 @@ mod promises;
 mod ps;
 mod readiness;
 mod resource_table;
+mod resource_units;
 mod resources;
 mod rootfs;
 mod rootless;
@@ -127,6 +128,7 @@ const SUITES: &[&[Case]] = &[
     systemd_trouble::CASES,
     memory::CASES,
     resource_table::CASES,
+    resource_units::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,
