@@ -9,6 +9,7 @@ pub mod examine;
 pub mod exec;
 pub mod failure;
 pub mod foreground;
+pub mod hook_output;
 pub mod host_hooks;
 mod id_helpers;
 pub mod id_maps;
