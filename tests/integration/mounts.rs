@@ -653,6 +653,16 @@ fn cgroup_mount_has_every_controller(t: &Test) {
         let others = others.filter(|other| hierarchy.controllers.iter().any(|own| own == other));
         links.extend(others.map(|other| (other, name.clone())));
     }
+    // None can be written to, and on top of them nothing can be made.
+    let script = "cd /sys/fs/cgroup; for d in $(ls); do [ -L $d ] || mkdir $d/x; done; mkdir x";
+    let out = with_cgroup_mount(t.bundle()).sh(script).run();
+    let refused = out.stderr.matches("Read-only file system").count();
+    let script = "cd /sys/fs/cgroup; for d in $(ls); do [ -L $d ] || echo $d; done | wc -l";
+    let hierarchies: usize =
+        with_cgroup_mount(t.bundle()).sh(script).run().ok().stdout.trim().parse().unwrap();
+    // runc leaves what holds the hierarchies writable.
+    assert_eq!(refused, hierarchies + usize::from(t.is("teu")), "{}", out.report());
+    assert!(hierarchies >= cgroup::hierarchies().iter().filter(|hierarchy| !hierarchy.v2).count());
     // Hosts of systemd mount two controllers together and have links with the name of each.
     for (link, to) in links {
         let bundle = with_cgroup_mount(t.bundle()).args(["readlink", &format!("/sys/fs/cgroup/{link}")]);

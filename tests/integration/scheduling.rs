@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Container, Out, Test};
+use crate::harness::{Caller, Container, Out, Test};
 
 cases![
     scheduler_of_the_config_is_that_of_the_program,
@@ -92,10 +92,25 @@ fn deadline_scheduler_is_set(t: &Test) {
 /// config.md#linux-process, `ioPriority`; ioprio_set(2).
 fn priority_of_io_is_that_of_the_program(t: &Test) {
     t.skip_older("runc", (1, 2), OLD_RUNC);
-    let value = json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 });
-    let c = sleeper(t, "/process/ioPriority", value);
-    let told = host(t, &format!("ionice -p {}", c.pid()));
-    assert_eq!(told.trim(), "best-effort: prio 4");
+    let mut cases = vec![
+        ("IOPRIO_CLASS_BE", 4, "best-effort: prio 4"),
+        ("IOPRIO_CLASS_BE", 0, "best-effort: prio 0"),
+        ("IOPRIO_CLASS_IDLE", 0, "idle"),
+    ];
+    if t.caller() == Caller::Root {
+        // ioprio_set(2): for a privilege over the whole host.
+        cases.push(("IOPRIO_CLASS_RT", 7, "realtime: prio 7"));
+    }
+    for (class, priority, expected) in cases {
+        let c = sleeper(t, "/process/ioPriority", json!({ "class": class, "priority": priority }));
+        let told = |pid: &str| host(t, &format!("ionice -p {pid}")).trim().to_owned();
+        assert_eq!(told(&c.pid().to_string()), expected);
+        // Later processes of the container have it too.
+        let file = t.dir().join(format!("pid-{class}-{priority}"));
+        c.exec(&["--detach", "--pid-file", &file.to_string_lossy()], &["sleep", "100"]).ok();
+        assert_eq!(told(&std::fs::read_to_string(file).unwrap()), expected, "exec");
+        c.delete_force();
+    }
 }
 
 /// config-linux.md#personality; personality(2).
