@@ -1,10 +1,14 @@
 //! What the parent and the child say to each other: fixed-size messages, both directions on this page.
 //!
 //! ```text
-//! parent: Go                                                                              Go
-//! child:      TimeOffsets?      BoundInstead*  Mounted      Printed*  Limits?    Listener?  Ready
-//! parent:                  Go              Go           Go (hooks)            Go         Go
+//! parent: Go                                                                               Go
+//! child:      TimeOffsets?      BoundInstead*  Mounted?     Printed*   Limits?    Listener?  Ready
+//! parent:                  Go              Go            Go (hooks)            Go         Go
 //! ```
+//!
+//! What is marked is said only when there is something to do, because each exchange makes both sides wait: `Mounted`
+//! when there are hooks of the host, `Limits` when the child may not set them itself. The first Go is awaited at the
+//! beginning, or, when nothing before depends on the parent, ahead of the first device node.
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
 //! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.
@@ -90,6 +94,8 @@ numbered! {
         Labels = "set the security label",
         /// Working directory.
         Cwd = "change to the working directory",
+        /// The item counts in `limits.rlimits`.
+        Limits = "set the resource limits",
         /// Bounding set, ids, groups, capabilities.
         Identity = "set the identity of the process",
         /// Home directory.
@@ -383,7 +389,12 @@ fn put(text: &[u8], bytes: &mut [u8; LARGEST]) -> usize {
 /// Errors: EBADMSG for anything that is no message.
 pub fn receive(socket: BorrowedFd) -> Result<Option<(FromChild, Option<OwnedFd>)>, Errno> {
     let mut bytes = [0u8; LARGEST];
-    let (length, passed) = match fd::receive(socket, &mut bytes) {
+    // The reset tells that the child went with something unread; what it said before is told after that.
+    let received = match fd::receive(socket, &mut bytes) {
+        Err(Errno::ECONNRESET) => fd::receive(socket, &mut bytes),
+        other => other,
+    };
+    let (length, passed) = match received {
         Err(Errno::ECONNRESET) => return Ok(None),
         other => other?,
     };
@@ -502,6 +513,17 @@ mod tests {
             sent.send(child.as_fd(), None).unwrap();
             assert_eq!(receive(parent.as_fd()).unwrap().map(|(message, _)| message), Some(sent));
         }
+    }
+
+    #[test]
+    fn a_failure_arrives_from_a_child_that_went_without_listening() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        send_go(parent.as_fd()).unwrap();
+        let sent = Failure::of(Call::Fsconfig, Errno::EPERM);
+        FromChild::Failure(sent.clone()).send(child.as_fd(), None).unwrap();
+        drop(child);
+        assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), Some(FromChild::Failure(sent)));
+        assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), None);
     }
 
     #[test]

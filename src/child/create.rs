@@ -81,11 +81,17 @@ fn become_container(
     for (index, mount) in plan.mounts.iter().enumerate() {
         mounts::mount(&scene, index, mount, &mut late).item(Phase::Mounts, index)?;
     }
+    if prepared.begins_at_once {
+        // What the parent had to do is done: the filter of devices is in force.
+        wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+    }
     devices::make(plan, &sources, &root)?;
     drop(sources);
     // 5. Hooks of the runtime's namespaces run now, in the parent.
-    FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
-    wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+    if plan.hooks.has_any_of_host() {
+        FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
+        wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+    }
     // 6. Hooks of the container's namespaces, which still see the host's tree.
     hooks_before_pivot(plan, prepared, umask, parent)?;
     // 7. The root.
@@ -152,8 +158,11 @@ fn setup(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<u32, Fa
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     signal::reset_all();
     // The parent writes id maps and says go. Had it died before the signal above was armed, the socket would be
-    // closed now. A cgroup of systemd exists only since the process does.
-    wait_for_go_with(parent, |index, own| prepared.cgroup_view.complete(index, own)).call(Call::Receive)?;
+    // closed then. A cgroup of systemd exists only since the process does.
+    if !prepared.begins_at_once {
+        wait_for_go_with(parent, |index, own| prepared.cgroup_view.complete(index, own))
+            .call(Call::Receive)?;
+    }
     if plan.rootless {
         // Until now an unprivileged parent needed to write files of this process.
         process::set_dumpable(false).call(Call::Prctl)?;

@@ -139,10 +139,11 @@ fn steps<'a>(
         let stopped = unit.map_or(Ok(()), |(unit, manager)| systemd::undo(&mut manager.borrow_mut(), unit));
         Cgroup::open(&of_undo.borrow()).remove().and(stopped)
     });
-    let setting = CgroupSetting { plan, directory, made: &made };
+    let setting = CgroupSetting { directory, made: &made };
     if manager.is_none() {
         let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
-        setting.limit(&cgroup, &mut record)?;
+        setting.write_down(&cgroup, &mut record)?;
+        cgroup.apply_limits(&plan.cgroup)?;
         let shown = prepare::shown_cgroups(plan, &cgroup, options.layout);
         prepared.cgroup_view = prepare::cgroup_view(plan, shown.clone(), options.layout)?;
         for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, shown)? {
@@ -157,7 +158,10 @@ fn steps<'a>(
         None => None,
     };
     let watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
-    // 3. The child, in its namespaces and in the cgroup.
+    // 3. The child, in its namespaces and in the cgroup. When it is where it belongs from birth, it begins at once.
+    let is_settled = |cgroup: &Cgroup| cgroup.is_v2() && prepared.cgroup_of_init(plan).is_some();
+    prepared.begins_at_once =
+        plan.has_independent_mounts() && prepared.cgroup.as_ref().is_some_and(is_settled);
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
     let ours_alone = [options.root.number(), directory.number()];
@@ -174,14 +178,17 @@ fn steps<'a>(
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
     record.set_init(&init).map_err(|error| match (&prepared.cgroup, &watch) {
-        (Some(cgroup), Some(watch)) => explain(error, &init, cgroup, watch),
+        (Some(cgroup), Some(watch)) => {
+            explain(error, &Talk { plan, prepared, init: &init, sync: ours.as_fd() }, cgroup, watch)
+        }
         _ => error,
     })?;
     directory.save(&record)?;
     // 4. Into the cgroup whoever is not born there. systemd makes its unit around the process.
     if let Some(manager) = &manager {
         let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;
-        setting.limit(&cgroup, &mut record)?;
+        setting.write_down(&cgroup, &mut record)?;
+        cgroup.apply(&plan.cgroup)?;
         for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, cgroup.mount_view())? {
             send_handle(ours.as_fd(), index, own.as_fd())
                 .map_err(|e| Error::kernel("talk to the init process", "sendmsg(2)", e))?;
@@ -190,10 +197,11 @@ fn steps<'a>(
     }
     let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
     let watch = watch.unwrap_or_else(|| cgroup.watch_oom());
-    let explained = |error| explain(error, &init, cgroup, &watch);
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
+    let explained = |error| explain(error, &talk, cgroup, &watch);
     let bring_up = |undo: &mut Undo<'a>| {
         if manager.is_none() {
+            cgroup.apply_devices(&plan.cgroup)?;
             cgroup.attach(init.pid, prepared.cgroup_of_init(plan).is_some())?;
         }
         if let Some(group) = group {
@@ -247,23 +255,21 @@ fn steps<'a>(
     Ok((init, ours, cgroup, watch))
 }
 
-/// What turns a new cgroup into that of the container.
+/// Where a new cgroup is written down.
 struct CgroupSetting<'a> {
-    plan: &'a Plan,
     directory: &'a Directory,
     /// The paths that the undo list removes.
     made: &'a RefCell<BTreeMap<String, PathBuf>>,
 }
 
 impl CgroupSetting<'_> {
-    /// Writes down that it exists, then sets its limits.
-    fn limit(&self, cgroup: &Cgroup, record: &mut Record) -> Result<()> {
+    /// Writes down that it exists.
+    fn write_down(&self, cgroup: &Cgroup, record: &mut Record) -> Result<()> {
         record.cgroup_paths = cgroup.paths();
         record.own.owns_cgroups = true;
         *self.made.borrow_mut() = cgroup.paths();
         self.directory.save(record)?;
-        self.directory.save_cgroups(&record.cgroup_paths)?;
-        cgroup.apply(&self.plan.cgroup)
+        self.directory.save_cgroups(&record.cgroup_paths)
     }
 }
 

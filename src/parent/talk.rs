@@ -24,15 +24,23 @@ impl Talk<'_> {
         match send_go(self.sync) {
             Ok(()) => Ok(()),
             // It has died; why is in the message it may have left.
-            Err(Errno::EPIPE) => Err(self.last_words()),
+            Err(Errno::EPIPE) => Err(self.last_words().unwrap_or_else(vanished::died)),
             Err(e) => Err(Error::kernel("talk to the init process", "sendmsg(2)", e)),
         }
     }
 
-    fn last_words(&self) -> Error {
-        match receive(self.sync) {
-            Ok(Some((FromChild::Failure(failure), _))) => failure::error(self.plan, &failure),
-            _ => vanished::died(),
+    /// Why the init process gave up, when it has ended and said so.
+    pub(super) fn last_words(&self) -> Option<Error> {
+        loop {
+            match receive(self.sync) {
+                Ok(Some((FromChild::Printed(stream, text), _))) => {
+                    self.prepared.hook_output.append(stream, &text)
+                }
+                Ok(Some((FromChild::Failure(failure), _))) => {
+                    return Some(failure::error(self.plan, &failure));
+                }
+                _ => return None,
+            }
         }
     }
 

@@ -113,6 +113,13 @@ pub struct Hooks {
     pub output: Output,
 }
 
+impl Hooks {
+    /// Some run in the namespaces of the runtime while the container is created.
+    pub fn has_any_of_host(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+}
+
 /// Plans all hooks; `environment` is that of the container's process, which startContainer hooks get when they
 /// have none of their own.
 pub fn plan(

@@ -121,6 +121,21 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
+impl Plan {
+    /// The init process can make its namespaces and mounts while the parent still works for it, because nothing of what
+    /// the parent does to it has a part in them: no id map, no offset of a clock, no device of a network, no owner of
+    /// the cgroup, no filter of devices.
+    pub fn has_independent_mounts(&self) -> bool {
+        let namespaces = &self.namespaces;
+        let awaits_ids = self.rootless || namespaces.stage || namespaces.has_user() || self.delegates_cgroup;
+        let independent = |mount: &mounts::Mount| mount.id_mapping.is_none() && mount.is_without_devices();
+        !awaits_ids
+            && namespaces.time_offsets.is_none()
+            && self.net_devices.is_empty()
+            && self.mounts.iter().all(independent)
+    }
+}
+
 /// Makes the plan of `create` and `run`.
 ///
 /// Errors: the first thing that is wrong with the configuration or that this host cannot do.

@@ -156,6 +156,18 @@ impl Mount {
         self.destination.as_bytes() == path.as_bytes()
     }
 
+    /// True when making it opens no device and makes no node, so that the filter of devices has no say in it. Only the
+    /// file systems that every container has are known to be like that.
+    pub fn is_without_devices(&self) -> bool {
+        match &self.kind {
+            Kind::Bind { .. } | Kind::Cgroup { .. } | Kind::Remount => true,
+            Kind::FileSystem { fstype, copy_up, .. } => {
+                let known: [&[u8]; 5] = [b"proc", b"sysfs", b"tmpfs", b"devpts", b"mqueue"];
+                !copy_up && known.contains(&fstype.to_bytes())
+            }
+        }
+    }
+
     /// True for a bind.
     pub fn is_bind(&self) -> bool {
         matches!(self.kind, Kind::Bind { .. })

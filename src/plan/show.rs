@@ -82,6 +82,9 @@ fn clone(plan: &Plan, table: &mut Table) {
     if unit.is_some() {
         cgroup(plan, table);
     }
+    for (what, at) in plan.cgroup.device_lines() {
+        table.line("parent", "cgroup", &what, &at);
+    }
     if let User::New { uids, gids } = &namespaces.user {
         for (map, file, at) in
             [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
@@ -422,7 +425,8 @@ fn identity(plan: &Plan, table: &mut Table) {
     for (limit, at) in &plan.limits.rlimits {
         let show = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
         let what = format!("{} soft {} hard {}", limit.name, show(limit.soft), show(limit.hard));
-        table.line("parent", "prlimit", &what, at);
+        let who = if plan.namespaces.has_user() { "parent" } else { "child" };
+        table.line(who, "prlimit", &what, at);
     }
     let capability = |table: &mut Table, name: &str, set: Set| {
         let names = if set == 0 { "none".to_owned() } else { list(set).replace("CAP_", "") };

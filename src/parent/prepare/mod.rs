@@ -72,6 +72,8 @@ pub struct Prepared {
     pub passed: Passed,
     /// The cgroup, once it exists.
     pub cgroup: Option<Cgroup>,
+    /// The init process makes its mounts while the parent still works for it, and waits for the parent only then.
+    pub begins_at_once: bool,
     /// What the container sees of it.
     pub cgroup_view: CgroupView,
     hook_state: HookState,
@@ -163,6 +165,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         console,
         passed: inputs.passed,
         cgroup: None,
+        begins_at_once: false,
         cgroup_view: CgroupView::None,
         hook_state: HookState {
             id: plan.id.clone(),
