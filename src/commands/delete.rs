@@ -9,6 +9,7 @@ use super::open_root;
 use crate::cgroup::{Cgroup, systemd};
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
+use crate::parent::hook_output::HookOutput;
 use crate::parent::host_hooks::{c_path, run_poststop};
 use crate::plan;
 use crate::resctrl::Resctrl;
@@ -142,15 +143,17 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         resctrl.remove(held)?;
     }
     let mut record = container.record.clone();
-    let hooks = plan::hooks::later(&record.own.hooks)?.poststop;
-    let run = !hooks.is_empty() && !record.own.poststop_ran;
+    let hooks = plan::hooks::later(&record.own.hooks)?;
+    let run = !hooks.poststop.is_empty() && !record.own.poststop_ran;
     if run {
         record.own.poststop_ran = true;
         container.directory.save(&record)?;
     }
     root.remove(container.directory.id())?;
     if run {
-        run_poststop(&hooks, &record.hook_state().with_pid("stopped", 0), &c_path(&record.own.bundle)?);
+        let state = record.hook_state().with_pid("stopped", 0);
+        let output = HookOutput::again_or_none(&hooks.output);
+        run_poststop(&hooks.poststop, &state, &c_path(&record.own.bundle)?, &output);
     }
     Ok(())
 }

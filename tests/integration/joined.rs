@@ -50,7 +50,10 @@ fn joined_network_is_left_as_it_is(t: &Test) {
     first.wait_for_stdout("down");
     let path = format!("/proc/{}/ns/net", first.pid());
     let out = t.bundle().namespace("network", Some(&path)).args(["ip", "link", "show", "lo"]).run().ok();
-    assert!(!out.stdout.contains("UP"), "{}", out.stdout);
+    assert!(out.stdout.contains("<LOOPBACK>") && !out.stdout.contains("UP"), "{}", out.stdout);
+    // Nor is it up for whoever was there before, once the other container has come and gone.
+    let out = first.exec(&[], &["ip", "link", "show", "lo"]).ok();
+    assert!(out.stdout.contains("<LOOPBACK>") && !out.stdout.contains("UP"), "{}", out.stdout);
 }
 
 /// config-linux.md#sysctl: a namespace that is listed by the path of the own one is the host's.

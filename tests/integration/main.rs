@@ -39,6 +39,7 @@ mod fds;
 mod filter_actions;
 mod guards;
 mod hints;
+mod hook_output;
 mod hooks;
 mod hostile;
 mod id_mapped;
@@ -107,6 +108,7 @@ const SUITES: &[&[Case]] = &[
     guards::CASES,
     hints::CASES,
     hooks::CASES,
+    hook_output::CASES,
     process::CASES,
     apparmor::CASES,
     namespaces::CASES,

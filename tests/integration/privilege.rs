@@ -121,7 +121,6 @@ pub const NEEDS: &[Need] = &[
     user("mounts::bind_leaves_submounts_out", "what root has mounted below a directory is locked to it"),
     user("exec_process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
     user("process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
-    user("exec::created_container_gets_a_process_and_stays_created", "its process is hidden until the start"),
     user(
         "exec_place::user_namespace_with_namespaces_of_the_host_is_joined",
         "joins namespaces of another user namespace",

@@ -25,7 +25,6 @@ cases![
     helper_that_others_may_write_to_is_refused,
     locked_flags_are_told,
     directory_with_mounts_is_told,
-    created_container_cannot_be_entered,
     idmapped_mount_is_refused,
     sysfs_of_the_host_is_bound_read_only,
     procfs_of_the_host_is_bound,
@@ -285,17 +284,6 @@ fn directory_with_mounts_is_told(t: &Test) {
     let bundle = t.bundle().bind(dir.parent().unwrap(), "/mnt", &["bind"]);
     let out = prepared(bundle.run_cmd(), &format!("mount -t tmpfs x {}", dir.display())).run();
     hinted(out.fails(&["open_tree(2)", "/mounts/6"]), "can only be bound with them");
-}
-
-/// ptrace(2): it has not executed anything, so it is a process of the host still.
-fn created_container_cannot_be_entered(t: &Test) {
-    only_user(t);
-    t.only_teu("others let the process be seen before its filter is loaded");
-    let c = t.bundle().sh("sleep 100").create();
-    let out = c.exec(&[], &["true"]).exits(255).fails(&["has not been started"]);
-    hinted(out, "until then its process is hidden");
-    c.start();
-    c.exec(&[], &["true"]).ok();
 }
 
 /// mount_setattr(2): never without privilege over the file system, so it must not be left out in silence.
