@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent: Go                                                                               Go
-//! child:      TimeOffsets?      BoundInstead*  Mounted?                Limits?    Listener?  Ready
+//! child:      TimeOffsets?      BoundInstead*  Mounted?     Printed*   Limits?    Listener?  Ready
 //! parent:                  Go              Go            Go (hooks)            Go         Go
 //! ```
 //!
@@ -170,6 +170,7 @@ numbered! {
         Execve = "execve(2)",
         Faccessat = "faccessat2(2)",
         Listxattr = "listxattr(2)",
+        Fsetxattr = "fsetxattr(2)",
     }
 }
 
@@ -239,6 +240,15 @@ impl<T> During<T> for Result<T, Failure> {
     }
 }
 
+/// A standard stream of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
 /// From the child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromChild {
@@ -254,6 +264,8 @@ pub enum FromChild {
     Limits,
     /// The seccomp listener comes along.
     Listener,
+    /// A hook that runs in the container has printed something.
+    Printed(Stream, Vec<u8>),
     /// Everything is set up; the child waits for `start`, or goes on in `run`.
     Ready,
     /// The child is about to execute the program.
@@ -274,6 +286,7 @@ const EXECUTING: u8 = 7;
 const LIMITS: u8 = 8;
 const RECORDING: u8 = 9;
 const BOUND_INSTEAD: u8 = 10;
+const PRINTED: u8 = 11;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
 const NAMESPACES: u8 = 0x69;
@@ -311,6 +324,7 @@ impl FromChild {
             FromChild::Mounted => MOUNTED,
             FromChild::Limits => LIMITS,
             FromChild::Listener => LISTENER,
+            FromChild::Printed(..) => PRINTED,
             FromChild::Ready => READY,
             FromChild::Executing => EXECUTING,
             FromChild::Recording => RECORDING,
@@ -318,14 +332,16 @@ impl FromChild {
         };
         match self {
             FromChild::BoundInstead(mount) => bytes[4..8].copy_from_slice(&mount.to_le_bytes()),
+            FromChild::Printed(stream, text) => {
+                bytes[2] = (*stream == Stream::Err).into();
+                return 16 + put(text, bytes);
+            }
             FromChild::Failure(failure) => {
                 bytes[2..4].copy_from_slice(&(failure.phase as u16).to_le_bytes());
                 bytes[4..8].copy_from_slice(&failure.errno.to_le_bytes());
                 bytes[8..12].copy_from_slice(&failure.item.to_le_bytes());
                 bytes[12..14].copy_from_slice(&(failure.call as u16).to_le_bytes());
-                let length = failure.text.len().min(TEXT);
-                bytes[16..16 + length].copy_from_slice(&failure.text[..length]);
-                return 16 + length;
+                return 16 + put(&failure.text, bytes);
             }
             _ => {}
         }
@@ -343,6 +359,10 @@ impl FromChild {
             MOUNTED => FromChild::Mounted,
             LIMITS => FromChild::Limits,
             LISTENER => FromChild::Listener,
+            PRINTED => {
+                let stream = if head[2] == 0 { Stream::Out } else { Stream::Err };
+                FromChild::Printed(stream, bytes[16..].to_vec())
+            }
             READY => FromChild::Ready,
             EXECUTING => FromChild::Executing,
             RECORDING => FromChild::Recording,
@@ -356,6 +376,13 @@ impl FromChild {
             _ => return None,
         })
     }
+}
+
+/// Puts words behind the head of a message, as many as fit. Returns how many bytes.
+fn put(text: &[u8], bytes: &mut [u8; LARGEST]) -> usize {
+    let length = text.len().min(TEXT);
+    bytes[16..16 + length].copy_from_slice(&text[..length]);
+    length
 }
 
 /// Waits for the next message of the child. `None` when the child is gone without one.
@@ -395,6 +422,8 @@ pub enum Outcome {
 pub enum Heard {
     /// More will follow.
     Progress,
+    /// A startContainer hook has printed this; more will follow.
+    Printed(Stream, Vec<u8>),
     /// The listener of a filter that records; more will follow.
     Listener(OwnedFd),
     /// The last word.
@@ -408,6 +437,7 @@ pub fn hear(channel: BorrowedFd, about_to: &mut bool) -> Heard {
             *about_to = true;
             Heard::Progress
         }
+        Ok(Some((FromChild::Printed(stream, text), _))) => Heard::Printed(stream, text),
         Ok(Some((FromChild::Recording, Some(listener)))) => Heard::Listener(listener),
         Ok(Some((FromChild::Failure(failure), _))) => Heard::Last(Outcome::Failed(failure)),
         Ok(None) if *about_to => Heard::Last(Outcome::Executed),
@@ -415,12 +445,14 @@ pub fn hear(channel: BorrowedFd, about_to: &mut bool) -> Heard {
     }
 }
 
-/// Listens until the channel closes, which execve(2) does.
-pub fn executed(channel: BorrowedFd) -> Outcome {
+/// Listens until the channel closes, which execve(2) does. `printed` takes what hooks print meanwhile.
+pub fn executed(channel: BorrowedFd, printed: impl Fn(Stream, &[u8])) -> Outcome {
     let mut about_to = false;
     loop {
-        if let Heard::Last(outcome) = hear(channel, &mut about_to) {
-            return outcome;
+        match hear(channel, &mut about_to) {
+            Heard::Printed(stream, text) => printed(stream, &text),
+            Heard::Progress | Heard::Listener(_) => {}
+            Heard::Last(outcome) => return outcome,
         }
     }
 }
@@ -497,6 +529,16 @@ mod tests {
         assert!(passed.is_none());
         drop(child);
         assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), None);
+    }
+
+    #[test]
+    fn what_a_hook_prints_arrives_as_it_was_sent() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        for sent in [(Stream::Out, vec![0, 1, 255]), (Stream::Err, vec![b'x'; TEXT]), (Stream::Out, vec![])] {
+            let sent = FromChild::Printed(sent.0, sent.1);
+            sent.send(child.as_fd(), None).unwrap();
+            assert_eq!(receive(parent.as_fd()).unwrap().map(|(message, _)| message), Some(sent));
+        }
     }
 
     #[test]

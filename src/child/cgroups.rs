@@ -31,7 +31,8 @@ pub fn mount(
     match &prepared.cgroup_view {
         // Nothing of the host's is shown in its place.
         CgroupView::None if plan.rootless => {
-            let empty = file_system(c"tmpfs", c"tmpfs", &[], None, attributes | attr::RDONLY)?;
+            let empty =
+                file_system(c"tmpfs", c"tmpfs", &plan.security.labelling, None, attributes | attr::RDONLY)?;
             move_mount(empty.as_fd(), place.as_fd()).call(Call::MoveMount)
         }
         CgroupView::None => Err(Failure::found(NO_CGROUP)),
@@ -56,7 +57,8 @@ pub fn mount(
         }
         CgroupView::V1(hierarchies) => {
             let fixed = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-            let mode = [Parameter::String(c"mode".to_owned(), c"755".to_owned())];
+            let mode = Parameter::String(c"mode".to_owned(), c"755".to_owned());
+            let mode = [&[mode][..], &plan.security.labelling].concat();
             let cover = file_system(c"tmpfs", c"tmpfs", &mode, None, fixed)?;
             for hierarchy in hierarchies {
                 path::mkdirat(cover.as_fd(), &hierarchy.name, 0o755).call(Call::Mkdirat)?;

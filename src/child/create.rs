@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::namespaces::flag;
 use crate::plan::security::Placement;
-use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go, wait_for_go_with};
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, Stream, TEXT, wait_for_go, wait_for_go_with};
 use crate::sys::clone::exit_now;
 use crate::sys::{exec, fd, process, signal};
 
@@ -85,7 +85,7 @@ fn become_container(
         wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
     }
     // 6. Hooks of the container's namespaces, which still see the host's tree.
-    hooks_before_pivot(plan, prepared, umask)?;
+    hooks_before_pivot(plan, prepared, umask, parent)?;
     // 7. The root.
     rootfs::pivot(plan, prepared, &root, procfs.as_ref()).during(Phase::Pivot)?;
     // 8. What is written or hidden below it.
@@ -194,8 +194,14 @@ fn confinement<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Confinement<'a> {
     }
 }
 
-fn hooks_before_pivot(plan: &Plan, prepared: &Prepared, umask: u32) -> Result<(), Failure> {
-    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle) };
+fn hooks_before_pivot(
+    plan: &Plan,
+    prepared: &Prepared,
+    umask: u32,
+    parent: BorrowedFd,
+) -> Result<(), Failure> {
+    let printed = teller(plan, parent);
+    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle, &printed) };
     for (index, hook) in plan.hooks.create_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("creating"), &setting)
             .item(Phase::CreateContainerHooks, index)?;
@@ -213,12 +219,28 @@ fn hooks_before_exec(plan: &Plan, prepared: &Prepared, channel: BorrowedFd) -> R
             .and_then(|()| confinement(plan, prepared).enter(channel))
             .map_err(|failure| Errno::from_raw(failure.errno))
     };
-    let setting = Setting { directory: None, umask: None, confine: &confine };
+    let printed = teller(plan, channel);
+    let setting = Setting { directory: None, umask: None, confine: &confine, printed: &printed };
     for (index, hook) in plan.hooks.start_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("created"), &setting)
             .item(Phase::StartContainerHooks, index)?;
     }
     Ok(())
+}
+
+/// Tells what hooks print to whoever has the files it goes to, where somebody wants it. One who is gone needs nothing.
+fn teller(plan: &Plan, channel: BorrowedFd) -> impl Fn(Stream, &[u8]) {
+    let [(_, stdout), (_, stderr)] = plan.hooks.output.files();
+    let (stdout, stderr) = (stdout.is_some(), stderr.is_some());
+    move |stream, text| {
+        let wanted = match stream {
+            Stream::Out => stdout,
+            Stream::Err => stderr,
+        };
+        for part in text.chunks(TEXT).filter(|_| wanted) {
+            let _ = FromChild::Printed(stream, part.to_vec()).send(channel, None);
+        }
+    }
 }
 
 fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Result<(), Failure> {

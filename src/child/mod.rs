@@ -17,6 +17,7 @@ mod home;
 mod host_bind;
 mod identity;
 mod keyring;
+mod long_options;
 mod mounts;
 mod moved_root;
 mod namespaces;

@@ -76,12 +76,13 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
     let record = RefCell::new(None);
     let cloned = Cell::new(false);
     let (state, bundle) = (prepared.hook_state().clone(), prepared.bundle.clone());
+    let output = Rc::clone(&prepared.hook_output);
     let lock = directory.lock()?;
     let mut undo = Undo::default();
     // Last of all, when nothing is left: poststop hooks undo what the other hooks did.
     undo.push(|| {
         if cloned.get() {
-            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
+            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle, &output);
         }
         Ok(())
     });
@@ -115,7 +116,8 @@ fn steps<'a>(
     let mut paths = planned.paths();
     // What exists already is not ours to remove.
     paths.retain(|_, path| !path.exists());
-    let mut record = Record::of_plan(plan, options.hooks.clone(), paths, options.rootless)?;
+    let hooks = HookLists { output: prepared.hook_output.real.clone(), ..options.hooks.clone() };
+    let mut record = Record::of_plan(plan, hooks, paths, options.rootless)?;
     record.own.recording = prepared.is_recorded();
     if let Some(mount) = &prepared.root_mount {
         let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
@@ -133,8 +135,12 @@ fn steps<'a>(
     // 2. The cgroup and its limits, before anything runs in it. A unit of systemd has to wait for the process.
     let made = Rc::new(RefCell::new(BTreeMap::new()));
     let (of_undo, unit) = (made.clone(), plan.cgroup.unit().zip(manager.clone()));
+    let paths = planned.paths();
     undo.push(move || {
-        let stopped = unit.map_or(Ok(()), |(unit, manager)| systemd::undo(&mut manager.borrow_mut(), unit));
+        let stopped = unit.map_or(Ok(()), |(unit, manager)| {
+            let mut manager = manager.borrow_mut();
+            systemd::undo(&mut manager, unit, plan.cgroup.rootless, &Cgroup::open(&paths))
+        });
         Cgroup::open(&of_undo.borrow()).remove().and(stopped)
     });
     let setting = CgroupSetting { directory, made: &made };
@@ -163,8 +169,12 @@ fn steps<'a>(
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
     let ours_alone = [options.root.number(), directory.number()];
-    let ours_alone: Vec<RawFd> =
-        manager.iter().map(|manager| manager.borrow().number()).chain(ours_alone).collect();
+    let ours_alone: Vec<RawFd> = manager
+        .iter()
+        .map(|manager| manager.borrow().number())
+        .chain(prepared.hook_output.numbers())
+        .chain(ours_alone)
+        .collect();
     let init = clone_init(plan, prepared, (&ours, theirs), gate, &ours_alone)?;
     let of_undo = made.clone();
     let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod failure;
 pub mod foreground;
 mod foreign;
+pub mod hook_output;
 pub mod host_hooks;
 mod id_helpers;
 pub mod id_maps;

@@ -185,8 +185,9 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
     if report.goes_on() {
         advice::advise(config, report);
     }
-    let security = security::plan(config, process, host, report)?;
-    security::label_mounts(&security, &annotations, &mut mounts, report)?;
+    let mut security = security::plan(config, process, &annotations, host, report)?;
+    security::label_mounts(&mut security, &annotations, &namespaces, &mut mounts, report)?;
+    let output = hooks::output(&annotations, &request.bundle, report)?;
     let intel_rdt = intel_rdt::plan(linux, &request.id, host, report)?;
     Ok(Plan {
         id: request.id.clone(),
@@ -197,7 +198,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         uts: uts::plan(spec, &namespaces, report)?,
         sysctls: sysctl::plan(linux, &namespaces, report)?,
         limits: limits::plan(process, "/process", report)?,
-        hooks: hooks::plan(spec.hooks().as_ref(), &planned_process.environment, report)?,
+        hooks: hooks::plan(spec.hooks().as_ref(), output, &planned_process.environment, report)?,
         keyring: if request.no_new_keyring {
             None
         } else {

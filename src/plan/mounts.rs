@@ -3,8 +3,10 @@
 //! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
 
 mod options;
+mod overlay;
 
 use std::ffi::CString;
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
 
@@ -111,6 +113,8 @@ pub enum Kind {
         copy_up: bool,
         /// The mode of an existing destination is kept, unless the parameters say `mode=`.
         keep_mode: bool,
+        /// The label of its root, where the file system takes none as a parameter.
+        label: Option<CString>,
     },
     /// The container's view of the cgroups, whatever the host has.
     Cgroup {
@@ -226,7 +230,7 @@ fn one(
         let possible = report.keep(possible)?;
         return Ok(destination.and(possible).map(|()| made));
     }
-    let filled = report.keep(file_system(mount, &options, &mut made, fstype))?;
+    let filled = report.keep(file_system(mount, &options, &mut made, fstype, &request.bundle))?;
     report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
     if namespaces.has_user()
         && let Some((IdMapping::Own { .. }, _)) = &made.id_mapping
@@ -244,7 +248,13 @@ fn one(
 }
 
 /// Fills in what is mounted, when it is a new instance of a file system.
-fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype: &str) -> Result<()> {
+fn file_system(
+    mount: &ConfigMount,
+    options: &Options,
+    made: &mut Mount,
+    fstype: &str,
+    bundle: &Path,
+) -> Result<()> {
     let at = made.at.as_str();
     let pointer = |member: &str| format!("{at}/{member}");
     only_for_binds(options, at)?;
@@ -267,7 +277,10 @@ fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype:
     {
         return Err(Error::config(pointer(&format!("options/{index}")), "\"tmpcopyup\" is only for tmpfs"));
     }
-    let parameters = parameters(options, at, fstype)?;
+    let mut parameters = parameters(options, at, fstype)?;
+    if fstype == "overlay" {
+        overlay::resolve(&mut parameters, bundle, &pointer("options"))?;
+    }
     // Nothing is below a new file system yet, and the recursive options come last.
     made.attributes = options.attributes.then(options.recursive);
     made.recursive = Attributes::default();
@@ -281,6 +294,7 @@ fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype:
             source: c_string(if source.is_empty() { fstype } else { &source }, &pointer("source"))?,
             parameters,
             copy_up: options.copy_up.is_some(),
+            label: None,
         },
     };
     Ok(())

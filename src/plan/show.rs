@@ -261,19 +261,20 @@ fn mount_line(mount: &Mount) -> String {
     if let Kind::FileSystem { parameters, .. } | Kind::Cgroup { parameters } = &mount.kind
         && !parameters.is_empty()
     {
-        let parameters: Vec<String> = parameters
-            .iter()
-            .map(|parameter| match parameter {
-                Parameter::Flag(name) => text(name),
-                Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
-            })
-            .collect();
+        let parameters: Vec<String> = parameters.iter().map(parameter_text).collect();
         let _ = write!(line, "; {}", parameters.join(","));
     }
     for note in notes(mount) {
         let _ = write!(line, " [{note}]");
     }
     line
+}
+
+fn parameter_text(parameter: &Parameter) -> String {
+    match parameter {
+        Parameter::Flag(name) => text(name),
+        Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
+    }
 }
 
 /// What is done around the mount itself.
@@ -288,7 +289,10 @@ fn notes(mount: &Mount) -> Vec<String> {
             }
         });
     }
-    if let Kind::FileSystem { copy_up, keep_mode, .. } = &mount.kind {
+    if let Kind::FileSystem { copy_up, keep_mode, label, .. } = &mount.kind {
+        if let Some(label) = label {
+            notes.push(format!("root labelled {}", text(label)));
+        }
         if *copy_up {
             notes.push("with the content of the destination".to_owned());
         }
@@ -335,6 +339,13 @@ fn attribute_words(attributes: Attributes, prefix: &str) -> Vec<String> {
 
 /// From the hooks that may change the tree to the finished tree.
 fn root(plan: &Plan, table: &mut Table) {
+    for (annotation, file) in plan.hooks.output.files() {
+        if let Some(file) = file {
+            let (_, stream) = annotation.rsplit_once('.').unwrap_or_default();
+            let what = format!("what hooks print to {stream}, to {}", file.display());
+            table.line("parent", "append", &what, &format!("/annotations/{annotation}"));
+        }
+    }
     hook_lines("parent", &plan.hooks.prestart, table);
     hook_lines("parent", &plan.hooks.create_runtime, table);
     hook_lines("child", &plan.hooks.create_container, table);
@@ -363,6 +374,14 @@ fn root(plan: &Plan, table: &mut Table) {
     }
     for item in &plan.rootfs.masked {
         table.line("child", "mask", &item.shown, &item.at);
+    }
+    for parameter in plan.security.labelling.iter().filter(|_| !plan.rootfs.masked.is_empty()) {
+        table.line(
+            "child",
+            "label",
+            &format!("masks of directories: {}", parameter_text(parameter)),
+            "/linux/mountLabel",
+        );
     }
     if let Some(terminal) = plan.process.terminal {
         let console = if plan.devices.populate { ", also /dev/console" } else { "" };

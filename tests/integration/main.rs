@@ -39,6 +39,7 @@ mod fds;
 mod filter_actions;
 mod guards;
 mod hints;
+mod hook_output;
 mod hooks;
 mod hostile;
 mod id_mapped;
@@ -61,6 +62,7 @@ mod promises;
 mod ps;
 mod readiness;
 mod resource_table;
+mod resource_units;
 mod resources;
 mod rootfs;
 mod rootless;
@@ -106,6 +108,7 @@ const SUITES: &[&[Case]] = &[
     guards::CASES,
     hints::CASES,
     hooks::CASES,
+    hook_output::CASES,
     process::CASES,
     apparmor::CASES,
     namespaces::CASES,
@@ -127,6 +130,7 @@ const SUITES: &[&[Case]] = &[
     systemd_trouble::CASES,
     memory::CASES,
     resource_table::CASES,
+    resource_units::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

@@ -33,6 +33,7 @@ cases![
     devices_are_verified,
     component_that_stops_the_way_is_named,
     bundle_in_a_private_directory_works,
+    working_directory_of_another_user_is_no_obstacle,
 ];
 
 /// The tests of this file are about an unprivileged caller.
@@ -439,4 +440,18 @@ fn bundle_in_a_private_directory_works(t: &Test) {
     let private = format!("chmod 700 {dir}; chown 0:0 {dir}; exec \"$@\"");
     let out = cmd.through(&private).run().ok();
     assert_eq!(out.stdout, "fine\n", "{id}");
+}
+
+/// As after `sudo -u` in the home directory of root.
+fn working_directory_of_another_user_is_no_obstacle(t: &Test) {
+    only_user(t);
+    let private =
+        format!("cd /root && exec setpriv --reuid={FIRST} --regid={FIRST} --clear-groups -- \"$@\"");
+    let as_after_sudo = |cmd: Cmd<'_>| cmd.starting_as_root().through(&private).run().ok();
+    let root = fs::metadata("/root").unwrap();
+    assert!(root.uid() == 0 && root.mode() & 0o005 == 0, "anybody may enter /root");
+    let bundle = t.bundle().args(["sleep", "1000"]);
+    as_after_sudo(bundle.call("run", &["--detach"]));
+    assert_eq!(as_after_sudo(t.cmd(["exec", bundle.id(), "pwd"])).stdout, "/\n");
+    as_after_sudo(t.cmd(["delete", "--force", bundle.id()]));
 }

@@ -14,6 +14,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde_json::json;
 
@@ -26,6 +27,7 @@ pub use self::sources::Source;
 pub(super) use self::sources::{device_node, null_mount, own_id_map, source};
 use super::access::{self, Use, Who};
 use super::console;
+use super::hook_output::HookOutput;
 use super::root_mount::RootMount;
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result};
@@ -48,6 +50,8 @@ pub struct Prepared {
     pub root_mount: Option<RootMount>,
     /// The bundle, working directory of hooks.
     pub bundle: CString,
+    /// Where what hooks print goes.
+    pub hook_output: Rc<HookOutput>,
     /// By mount.
     pub sources: Vec<Option<Source>>,
     /// User namespaces that map the ids of mounts, by mount.
@@ -149,6 +153,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     };
     let prepared = Prepared {
         root_mount,
+        hook_output: Rc::new(HookOutput::first(&plan.hooks.output)?),
         sources,
         id_maps: plan.mounts.iter().map(own_id_map).collect::<Result<_>>()?,
         namespaces,
