@@ -289,6 +289,7 @@ const BOUND_INSTEAD: u8 = 10;
 const PRINTED: u8 = 11;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
+const NAMESPACES: u8 = 0x69;
 
 /// The largest message.
 const LARGEST: usize = 16 + TEXT;
@@ -479,6 +480,31 @@ pub fn wait_for_go_with(socket: BorrowedFd, mut take: impl FnMut(u8, OwnedFd)) -
     }
 }
 
+/// What somebody at the start gate wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The container is to go on.
+    Start,
+    /// The namespaces: a handle of each, by the place of its kind in the list of kinds, and a go after the last.
+    Namespaces,
+}
+
+/// Asks for the namespaces at the start gate.
+pub fn ask_for_namespaces(gate: BorrowedFd) -> Result<(), Errno> {
+    fd::send(gate, &[NAMESPACES], None)
+}
+
+/// Waits for what somebody at the start gate wants. EPIPE when it is gone without a word.
+pub fn wanted_at_gate(caller: BorrowedFd) -> Result<Wanted, Errno> {
+    let mut bytes = [0u8; 2];
+    match fd::receive(caller, &mut bytes)? {
+        (1, None) if bytes[0] == GO => Ok(Wanted::Start),
+        (1, None) if bytes[0] == NAMESPACES => Ok(Wanted::Namespaces),
+        (0, _) => Err(Errno::EPIPE),
+        _ => Err(Errno::EBADMSG),
+    }
+}
+
 /// Waits until the parent lets the child go on. EPIPE when the parent is gone.
 pub fn wait_for_go(socket: BorrowedFd) -> Result<(), Errno> {
     let mut passed = false;
@@ -539,6 +565,19 @@ mod tests {
         assert_eq!(indices, [3]);
         send();
         assert_eq!(wait_for_go(child.as_fd()), Err(Errno::EBADMSG), "nobody waits for a handle");
+    }
+
+    #[test]
+    fn words_at_the_gate_are_told_apart() {
+        let (caller, init) = fd::seqpacket_pair().unwrap();
+        ask_for_namespaces(caller.as_fd()).unwrap();
+        send_go(caller.as_fd()).unwrap();
+        fd::send(caller.as_fd(), &[GO, GO], None).unwrap();
+        assert_eq!(wanted_at_gate(init.as_fd()), Ok(Wanted::Namespaces));
+        assert_eq!(wanted_at_gate(init.as_fd()), Ok(Wanted::Start));
+        assert_eq!(wanted_at_gate(init.as_fd()), Err(Errno::EBADMSG));
+        drop(caller);
+        assert_eq!(wanted_at_gate(init.as_fd()), Err(Errno::EPIPE));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The steps inside, in order. The order is the security argument.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::error::Errno;
 use crate::hooks::{self, Setting};
@@ -15,20 +15,11 @@ use crate::sys::clone::exit_now;
 use crate::sys::{exec, fd, process, signal};
 
 use super::filter::Confinement;
+use super::gate::{self, Gate};
 use super::mounts::LateReadOnly;
 use super::root::Root;
 use super::user::{User, become_user};
-use super::{
-    descriptors, devices, home, identity, keyring, mounts, namespaces, paths, procfs, rootfs, terminal,
-};
-
-/// Where the process waits until the program may run.
-pub enum Gate {
-    /// A listening socket in the state directory: `teu start` connects and hears how the execution went.
-    Socket(OwnedFd),
-    /// The parent, which stays: `teu run`.
-    Parent,
-}
+use super::{devices, home, identity, keyring, mounts, namespaces, paths, procfs, rootfs, terminal};
 
 /// Everything that the init process was born with.
 pub struct Task<'a> {
@@ -69,6 +60,7 @@ fn become_container(
     let sources = namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
     namespaces::enter_time(plan, procfs.as_ref(), parent).during(Phase::TimeOffsets)?;
+    let handles = gate.handles(plan, procfs.as_ref());
     // 3. Session, keyring, network device, names.
     session(plan, procfs.as_ref())?;
     // 4. Mounts and devices, all by descriptor.
@@ -114,7 +106,7 @@ fn become_container(
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
     drop((procfs, late, cwd, root));
     // Nothing of the host is open from here on: only streams, the container's own, channel and gate.
-    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
+    let (parent, gate) = gate::keep_descriptors(prepared, gate, handles, channel).during(Phase::Gate)?;
     // 11. and 12. Limits, identity, and the program, so that a missing one is an error of create and not of start.
     let user = User {
         process: &plan.process,
@@ -135,7 +127,7 @@ fn become_container(
         // Without the process that records, every call of a recorded container would fail.
         process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
     }
-    let channel = pass_gate(prepared, parent, gate, channel)?;
+    let channel = gate::pass(prepared, parent, gate, channel).during(Phase::Gate)?;
     // 15. Hooks in full confinement, the filter, the program.
     hooks_before_exec(plan, prepared, channel)?;
     identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;
@@ -257,55 +249,4 @@ fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Resul
     text.extend_from_slice(process::pid().to_string().as_bytes());
     text.extend_from_slice(&state.1);
     hooks::run(hook, &text, setting).map_err(|failed| Failure::found(&failed.0))
-}
-
-/// Puts the channel right above what the container gets and the gate above it, and closes everything else.
-fn keep_descriptors(
-    prepared: &Prepared,
-    gate: Gate,
-    channel: &mut RawFd,
-) -> Result<(BorrowedFd<'static>, Gate), Failure> {
-    let missing = || Failure::of(Call::Dup, Errno::EBADF);
-    let gate = match gate {
-        Gate::Socket(listener) => Some(listener.into_raw_fd()),
-        Gate::Parent => None,
-    };
-    let kept: Vec<RawFd> = std::iter::once(*channel).chain(gate).collect();
-    let first = descriptors::keep(&prepared.passed, &kept)?;
-    *channel = first;
-    let gate = match gate {
-        Some(_) => Gate::Socket(fd::adopt(first + 1).ok_or_else(missing)?),
-        None => Gate::Parent,
-    };
-    Ok((fd::borrow(first).ok_or_else(missing)?, gate))
-}
-
-/// Waits for `start`. Returns the descriptor over which the rest is told, under the number of the channel.
-fn pass_gate(
-    prepared: &Prepared,
-    parent: BorrowedFd<'static>,
-    gate: Gate,
-    channel: &mut RawFd,
-) -> Result<BorrowedFd<'static>, Failure> {
-    let Gate::Socket(listener) = gate else {
-        wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
-        return Ok(parent);
-    };
-    // The parent of `create` is not waited for any more.
-    let number = 3 + prepared.passed.count as RawFd;
-    fd::close_range(number as u32, number as u32).call(Call::CloseRange).during(Phase::Gate)?;
-    *channel = -1;
-    loop {
-        let caller = fd::accept(listener.as_fd()).call(Call::Accept).during(Phase::Gate)?;
-        // Whoever connected and went away without a word did not start anything.
-        if wait_for_go(caller.as_fd()).is_ok() {
-            if caller.as_raw_fd() != number {
-                fd::dup_onto_cloexec(caller.as_fd(), number).call(Call::Dup).during(Phase::Gate)?;
-            } else {
-                let _ = caller.into_raw_fd();
-            }
-            *channel = number;
-            return fd::borrow(number).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF));
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod descriptors;
 mod devices;
 pub mod exec;
 mod filter;
+mod gate;
 mod home;
 mod host_bind;
 mod identity;
@@ -29,7 +30,8 @@ mod sources;
 mod terminal;
 mod user;
 
-pub use create::{Gate, Task, create};
+pub use create::{Task, create};
 pub use exec::{ExecTask, exec};
+pub use gate::Gate;
 pub use namespaces::sets_own_oom_score;
 pub use namespaces::stage::pass as pass_stage;

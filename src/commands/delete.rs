@@ -115,16 +115,22 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
     }
     if !container.record.own.owns_cgroups {
         // Only planned: what is there may be somebody else's.
+        if let Some(unit) = &container.record.own.unit
+            && !unit.is_slice()
+            && cgroup.pids().is_ok_and(|pids| pids.is_empty())
+        {
+            // A scope without processes has ended whoever made it. Without its cgroup systemd would never see that.
+            systemd::stop(&unit.name, unit.of_user);
+        }
         cgroup.remove_unused();
     } else {
         let exists = cgroup.exists();
         if exists && (!container.record.own.private_pid_namespace || container.init.is_some()) {
             cgroup.kill_all(libc::SIGKILL)?;
         }
-        if let Some(unit) = &container.record.own.unit {
-            systemd::stop(&unit.name, unit.of_user);
-        }
-        if exists {
+        let unit = container.record.own.unit.as_ref();
+        let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
+        if exists && !(hangs && cgroup.is_unified()) {
             cgroup.remove()?;
         }
     }

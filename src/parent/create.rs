@@ -135,8 +135,12 @@ fn steps<'a>(
     // 2. The cgroup and its limits, before anything runs in it. A unit of systemd has to wait for the process.
     let made = Rc::new(RefCell::new(BTreeMap::new()));
     let (of_undo, unit) = (made.clone(), plan.cgroup.unit().zip(manager.clone()));
+    let paths = planned.paths();
     undo.push(move || {
-        let stopped = unit.map_or(Ok(()), |(unit, manager)| systemd::undo(&mut manager.borrow_mut(), unit));
+        let stopped = unit.map_or(Ok(()), |(unit, manager)| {
+            let mut manager = manager.borrow_mut();
+            systemd::undo(&mut manager, unit, plan.cgroup.rootless, &Cgroup::open(&paths))
+        });
         Cgroup::open(&of_undo.borrow()).remove().and(stopped)
     });
     let setting = CgroupSetting { directory, made: &made };

@@ -97,6 +97,13 @@ pub struct Unit {
     pub of_user: bool,
 }
 
+impl Unit {
+    /// Whether it may hold other units.
+    pub fn is_slice(&self) -> bool {
+        self.name.ends_with(".slice")
+    }
+}
+
 /// Our own part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Own {

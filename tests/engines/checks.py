@@ -93,7 +93,7 @@ class Table:
         return [
             title
             for title, row in self.rows.items()
-            if row[runtime].passed is False and (peer not in row or row[peer].passed is not False)
+            if runtime in row and row[runtime].passed is False and (peer not in row or row[peer].passed is not False)
         ]
 
 

@@ -62,6 +62,7 @@ mod promises;
 mod ps;
 mod readiness;
 mod resource_table;
+mod resource_units;
 mod resources;
 mod rootfs;
 mod rootless;
@@ -129,6 +130,7 @@ const SUITES: &[&[Case]] = &[
     systemd_trouble::CASES,
     memory::CASES,
     resource_table::CASES,
+    resource_units::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

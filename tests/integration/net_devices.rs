@@ -216,13 +216,7 @@ fn device_moves_into_a_joined_namespace(t: &Test) {
 fn device_moves_into_a_user_namespace(t: &Test) {
     let place = Place::new(t);
     place.furnish();
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = t
-        .bundle()
-        .namespace("user", None)
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
-        .set("/linux/netDevices", json!({ "v0": { "name": "net0" } }));
+    let bundle = t.bundle().in_user_namespace().set("/linux/netDevices", json!({ "v0": { "name": "net0" } }));
     let out = place.call(&bundle.sh("ip -o addr show dev net0"), "run", &[]).ok();
     assert!(out.stdout.contains("10.9.8.7/24") && out.stdout.contains("fd00:9::1/64"), "{}", out.report());
 }
