@@ -537,7 +537,7 @@ fn missing_hook_program_is_a_failure(t: &Test) {
 
 /// A hook may call the runtime; nothing is locked against it.
 fn hook_may_ask_for_the_state(t: &Test) {
-    t.skip_older("runc", (1, 2), "has no state file yet");
+    t.skip_older("runc", (1, 5), POSTSTART_IN_CREATE);
     t.skip_for("crun", "has no state file yet");
     let out = t.dir().join("told");
     let bundle = t.bundle();
