@@ -13,6 +13,7 @@ pub mod delegation;
 pub mod leaks;
 pub mod mountinfo;
 pub mod pattern;
+mod reachable;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
