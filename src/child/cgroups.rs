@@ -29,12 +29,9 @@ pub fn mount(
     let place = target(root, mount, true, false)?;
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
-        // Nothing of the host's is shown in its place.
-        CgroupView::None if plan.rootless => {
-            let empty = file_system(c"tmpfs", c"tmpfs", &[], None, attributes | attr::RDONLY)?;
-            move_mount(empty.as_fd(), place.as_fd()).call(Call::MoveMount)
-        }
-        CgroupView::None => Err(Failure::found(NO_CGROUP)),
+        CgroupView::None if plan.rootless => show_nothing(&[], attributes, place.as_fd(), late),
+        CgroupView::Places(names) if plan.rootless => show_nothing(names, attributes, place.as_fd(), late),
+        CgroupView::None | CgroupView::Places(_) => Err(Failure::found(NO_CGROUP)),
         CgroupView::V2 { own, .. } => {
             let own = own.get().map(AsFd::as_fd);
             let top = sources.cgroup_top.as_ref().and_then(Found::tree);
@@ -84,6 +81,23 @@ pub fn mount(
             Ok(())
         }
     }
+}
+
+/// Nothing of the host's is shown in place of what the container does not have: empty directories at most.
+fn show_nothing(
+    names: &[CString],
+    attributes: u64,
+    place: BorrowedFd,
+    late: &mut LateReadOnly,
+) -> Result<(), Failure> {
+    let mode = [Parameter::String(c"mode".to_owned(), c"755".to_owned())];
+    let empty = file_system(c"tmpfs", c"tmpfs", &mode, None, attributes & !attr::RDONLY)?;
+    for name in names {
+        path::mkdirat(empty.as_fd(), name, 0o555).call(Call::Mkdirat)?;
+    }
+    move_mount(empty.as_fd(), place).call(Call::MoveMount)?;
+    late.push(empty);
+    Ok(())
 }
 
 /// A directory of the host's hierarchy, which the parent has copied as a detached mount.

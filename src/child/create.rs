@@ -83,9 +83,9 @@ fn become_container(
     }
     devices::make(plan, &sources, &root)?;
     drop(sources);
-    // 5. Hooks of the runtime's namespaces run now, in the parent.
-    FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
-    wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+    // 5. Hooks of the runtime's namespaces run now, in the parent. Those that make a network open ours.
+    let looked_at = plan.may_show_itself() && plan.hooks.has_of_runtime();
+    namespaces::ask_visibly(FromChild::Mounted, parent, looked_at).during(Phase::Setup)?;
     // 6. Hooks of the container's namespaces, which still see the host's tree.
     hooks_before_pivot(plan, prepared, umask)?;
     // 7. The root.
@@ -114,7 +114,7 @@ fn become_container(
         process: &plan.process,
         limits: &plan.limits,
         identity: &plan.identity,
-        in_user_namespace: plan.namespaces.has_user(),
+        in_user_namespace: plan.namespaces.has_user() || plan.rootless,
         keep_for_filter: prepared.filter_needs_privilege(),
     };
     let program = become_user(&user, parent, entered)?;
@@ -122,7 +122,11 @@ fn become_container(
     if prepared.placement() == Some(Placement::BeforeCreated) {
         confinement(plan, prepared).enter_with_listener(parent)?;
     }
-    // 14. Created. Only this process and the gate remain.
+    // 14. Created. Only this process and the gate remain. A tracer takes hold of it before the gate opens.
+    let traced = prepared.traced && plan.may_show_itself();
+    if traced {
+        process::set_dumpable(true).call(Call::Prctl).during(Phase::Gate)?;
+    }
     FromChild::Ready.send(parent, None).call(Call::Send).during(Phase::Gate)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
     if !prepared.is_recorded() {
@@ -130,6 +134,10 @@ fn become_container(
         process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
     }
     let channel = pass_gate(prepared, parent, gate, channel)?;
+    if traced {
+        // Hooks that come from the image run before the filter is loaded, and could trace this process, too.
+        process::set_dumpable(false).call(Call::Prctl).during(Phase::Gate)?;
+    }
     // 15. Hooks in full confinement, the filter, the program.
     hooks_before_exec(plan, prepared, channel)?;
     identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;

@@ -14,6 +14,7 @@ mod id_helpers;
 pub mod id_maps;
 mod limits;
 pub mod net_devices;
+mod outer_filter;
 pub mod prepare;
 pub mod readiness;
 pub mod recorder;

@@ -65,6 +65,13 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+impl Hooks {
+    /// Whether programs run in the namespaces of the runtime while the container is made.
+    pub fn has_of_runtime(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+}
+
 /// Plans all hooks; `environment` is that of the container's process, which startContainer hooks get when they
 /// have none of their own.
 pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut Report) -> Result<Hooks> {

@@ -51,8 +51,10 @@ mod memory;
 mod migrate;
 mod mounts;
 mod namespaces;
+mod nested;
 mod net_devices;
 mod no_mounts;
+mod other_users;
 mod own_binary;
 mod pause;
 mod peers;
@@ -64,6 +66,7 @@ mod resource_table;
 mod resources;
 mod rootfs;
 mod rootless;
+mod rootless_hooks;
 mod run;
 mod scheduling;
 mod seccomp;
@@ -109,10 +112,12 @@ const SUITES: &[&[Case]] = &[
     process::CASES,
     apparmor::CASES,
     namespaces::CASES,
+    nested::CASES,
     net_devices::CASES,
     no_mounts::CASES,
     rootfs::CASES,
     rootless::CASES,
+    rootless_hooks::CASES,
     mounts::CASES,
     idmaps::CASES,
     kernel::CASES,
@@ -131,6 +136,7 @@ const SUITES: &[&[Case]] = &[
     hostile::CASES,
     crash::CASES,
     endurance::CASES,
+    other_users::CASES,
     own_binary::CASES,
     debian::CASES,
     filter_actions::CASES,

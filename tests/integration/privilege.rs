@@ -17,7 +17,6 @@ const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
 
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
-const TRACED: &str = "`seccomp why` cannot trace the program of an unprivileged user from its first call on";
 const BY_CGROUP: &str = "without a cgroup nothing tells which processes are the container's";
 const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
 
@@ -59,12 +58,11 @@ pub const NEEDS: &[Need] = &[
         "-x shows processes of the caller's user alone",
     ),
     user("promises::every_option_that_is_listed_is_accepted", LOCKED),
-    user("seccomp_debian::python_with_threads_and_sockets_runs_under_its_profile", TRACED),
-    user("seccomp_profiles::recorded_script_runs_under_its_profile_and_a_missing_call_is_named", TRACED),
-    user("seccomp_profiles::why_reports_each_refused_call_once", TRACED),
-    user("seccomp_profiles::why_reports_calls_that_kill", TRACED),
-    user("seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile", TRACED),
-    user("seccomp_profiles::why_ends_with_the_container", TRACED),
+    user("seccomp_profiles::why_ends_with_the_container", "its process is hidden until the start"),
+    user(
+        "seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile",
+        "the kernel shows filters to root alone",
+    ),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),

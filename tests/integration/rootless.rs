@@ -14,6 +14,7 @@ cases![
     additional_groups_of_a_range_are_set,
     other_users_of_a_range_work,
     cgroups_that_are_not_permitted_are_told,
+    hierarchies_of_version_1_can_be_mounted_one_by_one,
     default_root_is_below_the_runtime_directory,
     default_root_without_a_runtime_directory_is_that_of_the_login,
     spec_for_rootless_runs,
@@ -49,6 +50,27 @@ fn hinted(out: Out, text: &str) {
     assert_ne!(out.code, Some(0), "{}", out.report());
     let hint = out.stderr.split_once("; hint: ").map(|(_, hint)| hint.to_owned());
     assert!(hint.is_some_and(|hint| hint.contains(text)), "{text:?} is not hinted at\n{}", out.report());
+}
+
+/// podman's --systemd: there is no cgroup to show, but a place for each hierarchy of the host.
+fn hierarchies_of_version_1_can_be_mounted_one_by_one(t: &Test) {
+    only_user(t);
+    if t.view() == View::V2 {
+        t.skip("this view has no hierarchies of version 1");
+    }
+    t.skip_for("crun", "knows no hybrid cgroups");
+    let dir = t.make_dir("shown");
+    fs::write(dir.join("file"), "").unwrap();
+    let bundle = t.bundle().unset("/linux/resources").unset("/linux/cgroupsPath");
+    let bundle = bundle.without_mounts("/sys/fs/cgroup").mount(
+        "/sys/fs/cgroup",
+        "cgroup",
+        "cgroup",
+        &["nosuid", "noexec", "nodev", "ro"],
+    );
+    let script = "ls /sys/fs/cgroup/memory; mkdir /sys/fs/cgroup/x 2>&1; true";
+    let out = bundle.bind(&dir, "/sys/fs/cgroup/memory", &["bind"]).sh(script).run().ok();
+    assert!(out.stdout.starts_with("file\n") && out.stdout.contains("Read-only"), "{}", out.report());
 }
 
 /// A config whose container has one id, that of the caller.
@@ -381,6 +403,8 @@ fn process_of_another_user_is_out_of_reach(t: &Test) {
     c.call("delete", &["--force"]);
     assert!(victim.try_wait().unwrap().is_none(), "a process of root was killed");
     fs::write(&path, text).ok();
+    // Without a cgroup nothing tells that it belongs to the forged record.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(own), nix::sys::signal::Signal::SIGKILL);
     victim.kill().unwrap();
     victim.wait().unwrap();
 }
