@@ -3,6 +3,7 @@
 //! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
 
 mod options;
+mod owner;
 
 use std::ffi::CString;
 
@@ -216,6 +217,7 @@ fn one(
     }
     let filled = report.keep(file_system(mount, &options, &mut made, fstype))?;
     report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
+    owner::check(&made.kind, namespaces, &pointer("options"), report)?;
     if namespaces.has_user()
         && let Some((IdMapping::Own { .. }, _)) = &made.id_mapping
     {

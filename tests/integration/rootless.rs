@@ -13,6 +13,7 @@ cases![
     single_id_denies_additional_groups,
     additional_groups_of_a_range_are_set,
     other_users_of_a_range_work,
+    owner_of_a_mount_must_be_mapped,
     cgroups_that_are_not_permitted_are_told,
     hierarchies_of_version_1_can_be_mounted_one_by_one,
     default_root_is_below_the_runtime_directory,
@@ -50,6 +51,20 @@ fn hinted(out: Out, text: &str) {
     assert_ne!(out.code, Some(0), "{}", out.report());
     let hint = out.stderr.split_once("; hint: ").map(|(_, hint)| hint.to_owned());
     assert!(hint.is_some_and(|hint| hint.contains(text)), "{text:?} is not hinted at\n{}", out.report());
+}
+
+/// tmpfs(5), devpts: ids of the container, which this one does not have.
+fn owner_of_a_mount_must_be_mapped(t: &Test) {
+    only_user(t);
+    t.only_teu("the words are teu's");
+    for option in ["uid=7", "gid=5"] {
+        let out = single(t.bundle()).mount("/mnt", "tmpfs", "tmpfs", &[option]).run();
+        let out = out.fails(&[&format!("{option} is not mapped"), "/mounts/6/options"]);
+        hinted(out, "or leave the option out");
+    }
+    single(t.bundle()).mount("/mnt", "tmpfs", "tmpfs", &["uid=0", "gid=0"]).args(["true"]).run().ok();
+    let ranges = t.bundle().mount("/mnt", "tmpfs", "tmpfs", &["uid=7", "gid=5"]).sh("stat -c '%u %g' /mnt");
+    assert_eq!(ranges.run().ok().stdout, "7 5\n");
 }
 
 /// podman's --systemd: there is no cgroup to show, but a place for each hierarchy of the host.
