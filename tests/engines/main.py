@@ -16,6 +16,7 @@ from pathlib import Path
 import containerd
 import docker
 import kills
+import nested
 import patterns
 import podman
 import rootless
@@ -24,10 +25,10 @@ from lab import daemons
 
 # What to test: the engine, and its checks.
 ENGINES = {
-    "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + kills.DOCKER),
+    "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + nested.DOCKER + kills.DOCKER),
     "docker-remapped": (docker.Remapped, docker.REMAPPED_CHECKS),
     "containerd": (containerd.Containerd, containerd.CHECKS + patterns.CONTAINERD + kills.CONTAINERD),
-    "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + kills.PODMAN),
+    "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + nested.PODMAN + kills.PODMAN),
     "buildah": (podman.Buildah, podman.BUILDAH_CHECKS),
     "podman-rootless": (rootless.PodmanRootless, rootless.CHECKS),
 }
