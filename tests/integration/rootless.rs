@@ -31,6 +31,7 @@ cases![
     idmapped_mount_is_refused,
     sysfs_of_the_host_is_bound_read_only,
     procfs_of_the_host_is_bound,
+    parameter_behind_a_mount_of_the_same_procfs_is_set,
     state_of_another_user_is_out_of_reach,
     process_of_another_user_is_out_of_reach,
     devices_are_verified,
@@ -375,6 +376,25 @@ fn procfs_of_the_host_is_bound(t: &Test) {
     let lines = out.lines();
     assert!(lines[0].parse::<i32>().unwrap() > 1 && lines[1].parse::<i32>().unwrap() > 1, "{}", out.report());
     assert!(out.log_text.contains("that of the host is bound there (/mounts/0)"), "{}", out.report());
+}
+
+/// Containers have such mounts on /proc/sys; one that shows another file would send the value there. CVE-2025-52881.
+fn parameter_behind_a_mount_of_the_same_procfs_is_set(t: &Test) {
+    only_user(t);
+    t.only_teu("others refuse or trust every mount");
+    let set = |name: &str, value: &str, line: &str| {
+        let bundle = t.bundle().without_namespace("pid").set("/linux/sysctl", json!({ name: value }));
+        let bundle = bundle.sh("cat /proc/sys/kernel/msgmax; hostname");
+        prepared(bundle.run_cmd(), line).run()
+    };
+    let same = "mount --bind /proc/sys/kernel /proc/sys/kernel";
+    assert!(set("kernel.msgmax", "4321", same).ok().stdout.starts_with("4321\n"));
+    // Every namespace has the same file of this name.
+    let other = "cd /proc/sys/kernel; mount --bind hostname domainname";
+    set("kernel.domainname", "elsewhere", other).fails(&["/linux/sysctl/kernel.domainname", "EXDEV"]);
+    // Along with one that is harmless.
+    let both = format!("{same}; {other}");
+    set("kernel.domainname", "elsewhere", &both).fails(&["/linux/sysctl/kernel.domainname"]);
 }
 
 /// What belongs to root is neither read nor changed.
