@@ -11,6 +11,9 @@ SHELL := bash
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 TEU = $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release/teu
 VIEWS = $(shell tests/env/view.sh --list)
+# Pods need a controller for processors, which not every machine has on version 2.
+PODS = $(if $(ENGINES),,hybrid:sid:cri)
+MANUALS = $(abspath $(or $(CARGO_TARGET_DIR),target))/manuals
 
 PREFIX ?= /usr/local
 # The runtime under test: empty for the teu of this tree, else a name in PATH or a path.
@@ -44,7 +47,7 @@ check: ## the inner loop, without root: format, lints, unit and plan tests
 	@tests/env/apt.sh $(BUILD_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
-	cargo test --workspace --lib --test oci-validation --locked --quiet
+	cargo test --workspace --lib --example manuals --test oci-validation --locked --quiet
 
 .PHONY: test
 test: ## every test, in every view of cgroups that the machine can give, also of the release program
@@ -93,8 +96,10 @@ soak: build ## 500 containers one after the other and fifty at once, in every vi
 
 .PHONY: test-engines
 test-engines: build ## teu, and runc beside it, under the engines of Debian 12 and sid; QUICK=1 ENGINES="docker podman"
-	for lab in $(if $(findstring hybrid,$(VIEWS)),hybrid:bookworm) v2:sid; do \
-		tests/env/engines.sh $${lab%:*} $${lab#*:} $(TEU) /tests/engines/main.py $(if $(QUICK),--quick) $(ENGINES); done
+	@failed=; for lab in $(if $(findstring hybrid,$(VIEWS)),hybrid:bookworm) v2:sid $(if $(findstring hybrid,$(VIEWS)),$(PODS)); do \
+		IFS=: read -r view suite only <<<"$$lab"; echo "== $$suite, $$view $$only"; \
+		tests/env/engines.sh $$view $$suite $(TEU) /tests/engines/main.py $(if $(QUICK),--quick) $${only:-$(ENGINES)} || \
+			failed+=" $$suite"; done; [[ ! $$failed ]] || { echo "failed:$$failed" >&2; exit 1; }
 
 .PHONY: systemd
 systemd: build ## the systemd cgroup driver against a real systemd, which boots in a container of teu's
@@ -112,6 +117,15 @@ deny: ## licences, sources and versions of the dependencies
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing; to get it: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check licenses bans sources
 
+.PHONY: manuals
+manuals: ## write the manual pages and the completions of bash, zsh and fish to target/manuals
+	@tests/env/apt.sh $(BUILD_PACKAGES)
+	cargo run --release --locked --quiet --example manuals -- $(MANUALS)
+
 .PHONY: install
-install: build ## copy the program to $(DESTDIR)$(PREFIX)/bin
-	install -D --mode=755 $(TEU) $(DESTDIR)$(PREFIX)/bin/teu
+install: build manuals ## copy the program, its manual and its completions to $(DESTDIR)$(PREFIX)
+	install -D --mode=755 --target-directory=$(DESTDIR)$(PREFIX)/bin $(TEU)
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/man/man1 $(MANUALS)/man1/*
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(MANUALS)/bash/teu
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(MANUALS)/zsh/_teu
+	install -D --mode=644 --target-directory=$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUALS)/fish/teu.fish

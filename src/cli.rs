@@ -115,6 +115,7 @@ impl Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Create a container
     Create(Create),

@@ -4,8 +4,13 @@
 use crate::error::Errno;
 use crate::sync::{Call, Phase};
 
+/// A resource limit could not be set, by whichever process.
+pub const HARD_LIMIT: &str =
+    "raising a hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open";
+
 /// The table, first match wins. `None` as errno matches every one.
 const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
+    (Phase::Limits, Call::Prlimit, None, HARD_LIMIT),
     (
         Phase::Mounts,
         Call::Fsopen,

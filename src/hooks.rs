@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::Errno;
 use crate::plan::hooks::Hook;
+use crate::sync::Stream;
 use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child, exit_now};
 use crate::sys::exec::execve;
 use crate::sys::{fd, path, process, signal};
@@ -30,12 +31,14 @@ pub struct Setting<'a> {
     pub umask: Option<u32>,
     /// Called in the process of the hook before it executes the program.
     pub confine: &'a dyn Fn() -> Result<(), Errno>,
+    /// Called with what the hook prints, until it ends.
+    pub printed: &'a dyn Fn(Stream, &[u8]),
 }
 
 impl Setting<'_> {
     /// In this directory, without confinement.
-    pub fn in_directory(directory: &CStr) -> Setting<'_> {
-        Setting { directory: Some(directory), umask: None, confine: &|| Ok(()) }
+    pub fn in_directory<'a>(directory: &'a CStr, printed: &'a dyn Fn(Stream, &[u8])) -> Setting<'a> {
+        Setting { directory: Some(directory), umask: None, confine: &|| Ok(()), printed }
     }
 }
 
@@ -61,7 +64,7 @@ pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
         Side::Parent(child) => child,
     };
     drop((out_end, err_end, report_end));
-    let mut output = [Tail::default(), Tail::default()];
+    let mut output = [Tail::new(Stream::Out, setting.printed), Tail::new(Stream::Err, setting.printed)];
     let ended = supervise(&child, hook.timeout, [&out, &err], &mut output);
     let mut errno = [0u8; 4];
     if fd::read(report.as_fd(), &mut errno) == Ok(4) {
@@ -153,11 +156,18 @@ fn supervise(
     }
 }
 
-/// The last bytes of a stream.
-#[derive(Default)]
-struct Tail(Vec<u8>);
+/// The last bytes of a stream, all of which somebody may want to have.
+struct Tail<'a> {
+    stream: Stream,
+    kept: Vec<u8>,
+    printed: &'a dyn Fn(Stream, &[u8]),
+}
 
-impl Tail {
+impl<'a> Tail<'a> {
+    fn new(stream: Stream, printed: &'a dyn Fn(Stream, &[u8])) -> Tail<'a> {
+        Tail { stream, kept: Vec::new(), printed }
+    }
+
     /// Reads what is there; false at the end of the stream.
     fn take(&mut self, pipe: BorrowedFd) -> bool {
         let mut buffer = [0u8; 4096];
@@ -165,9 +175,10 @@ impl Tail {
             match fd::read(pipe, &mut buffer) {
                 Ok(0) => return false,
                 Ok(length) => {
-                    self.0.extend_from_slice(&buffer[..length]);
-                    let excess = self.0.len().saturating_sub(KEPT);
-                    self.0.drain(..excess);
+                    (self.printed)(self.stream, &buffer[..length]);
+                    self.kept.extend_from_slice(&buffer[..length]);
+                    let excess = self.kept.len().saturating_sub(KEPT);
+                    self.kept.drain(..excess);
                 }
                 Err(Errno::EAGAIN) => return true,
                 Err(_) => return false,
@@ -176,6 +187,6 @@ impl Tail {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0).trim_end().to_owned()
+        String::from_utf8_lossy(&self.kept).trim_end().to_owned()
     }
 }

@@ -1,10 +1,14 @@
 //! What the parent and the child say to each other: fixed-size messages, both directions on this page.
 //!
 //! ```text
-//! parent: Go                                                                              Go
-//! child:      TimeOffsets?      BoundInstead*  Mounted                Limits?    Listener?  Ready
-//! parent:                  Go              Go           Go (hooks)            Go         Go
+//! parent: Go                                                                               Go
+//! child:      TimeOffsets?      BoundInstead*  Mounted?     Printed*   Limits?    Listener?  Ready
+//! parent:                  Go              Go            Go (hooks)            Go         Go
 //! ```
+//!
+//! What is marked is said only when there is something to do, because each exchange makes both sides wait: `Mounted`
+//! when there are hooks of the host, `Limits` when the child may not set them itself. The first Go is awaited at the
+//! beginning, or, when nothing before depends on the parent, ahead of the first device node.
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
 //! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.
@@ -90,6 +94,8 @@ numbered! {
         Labels = "set the security label",
         /// Working directory.
         Cwd = "change to the working directory",
+        /// The item counts in `limits.rlimits`.
+        Limits = "set the resource limits",
         /// Bounding set, ids, groups, capabilities.
         Identity = "set the identity of the process",
         /// Home directory.
@@ -164,6 +170,7 @@ numbered! {
         Execve = "execve(2)",
         Faccessat = "faccessat2(2)",
         Listxattr = "listxattr(2)",
+        Fsetxattr = "fsetxattr(2)",
     }
 }
 
@@ -233,6 +240,15 @@ impl<T> During<T> for Result<T, Failure> {
     }
 }
 
+/// A standard stream of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
 /// From the child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromChild {
@@ -248,6 +264,8 @@ pub enum FromChild {
     Limits,
     /// The seccomp listener comes along.
     Listener,
+    /// A hook that runs in the container has printed something.
+    Printed(Stream, Vec<u8>),
     /// Everything is set up; the child waits for `start`, or goes on in `run`.
     Ready,
     /// The child is about to execute the program.
@@ -268,8 +286,10 @@ const EXECUTING: u8 = 7;
 const LIMITS: u8 = 8;
 const RECORDING: u8 = 9;
 const BOUND_INSTEAD: u8 = 10;
+const PRINTED: u8 = 11;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
+const NAMESPACES: u8 = 0x69;
 
 /// The largest message.
 const LARGEST: usize = 16 + TEXT;
@@ -304,6 +324,7 @@ impl FromChild {
             FromChild::Mounted => MOUNTED,
             FromChild::Limits => LIMITS,
             FromChild::Listener => LISTENER,
+            FromChild::Printed(..) => PRINTED,
             FromChild::Ready => READY,
             FromChild::Executing => EXECUTING,
             FromChild::Recording => RECORDING,
@@ -311,14 +332,16 @@ impl FromChild {
         };
         match self {
             FromChild::BoundInstead(mount) => bytes[4..8].copy_from_slice(&mount.to_le_bytes()),
+            FromChild::Printed(stream, text) => {
+                bytes[2] = (*stream == Stream::Err).into();
+                return 16 + put(text, bytes);
+            }
             FromChild::Failure(failure) => {
                 bytes[2..4].copy_from_slice(&(failure.phase as u16).to_le_bytes());
                 bytes[4..8].copy_from_slice(&failure.errno.to_le_bytes());
                 bytes[8..12].copy_from_slice(&failure.item.to_le_bytes());
                 bytes[12..14].copy_from_slice(&(failure.call as u16).to_le_bytes());
-                let length = failure.text.len().min(TEXT);
-                bytes[16..16 + length].copy_from_slice(&failure.text[..length]);
-                return 16 + length;
+                return 16 + put(&failure.text, bytes);
             }
             _ => {}
         }
@@ -336,6 +359,10 @@ impl FromChild {
             MOUNTED => FromChild::Mounted,
             LIMITS => FromChild::Limits,
             LISTENER => FromChild::Listener,
+            PRINTED => {
+                let stream = if head[2] == 0 { Stream::Out } else { Stream::Err };
+                FromChild::Printed(stream, bytes[16..].to_vec())
+            }
             READY => FromChild::Ready,
             EXECUTING => FromChild::Executing,
             RECORDING => FromChild::Recording,
@@ -351,12 +378,24 @@ impl FromChild {
     }
 }
 
+/// Puts words behind the head of a message, as many as fit. Returns how many bytes.
+fn put(text: &[u8], bytes: &mut [u8; LARGEST]) -> usize {
+    let length = text.len().min(TEXT);
+    bytes[16..16 + length].copy_from_slice(&text[..length]);
+    length
+}
+
 /// Waits for the next message of the child. `None` when the child is gone without one.
 ///
 /// Errors: EBADMSG for anything that is no message.
 pub fn receive(socket: BorrowedFd) -> Result<Option<(FromChild, Option<OwnedFd>)>, Errno> {
     let mut bytes = [0u8; LARGEST];
-    let (length, passed) = match fd::receive(socket, &mut bytes) {
+    // The reset tells that the child went with something unread; what it said before is told after that.
+    let received = match fd::receive(socket, &mut bytes) {
+        Err(Errno::ECONNRESET) => fd::receive(socket, &mut bytes),
+        other => other,
+    };
+    let (length, passed) = match received {
         Err(Errno::ECONNRESET) => return Ok(None),
         other => other?,
     };
@@ -383,6 +422,8 @@ pub enum Outcome {
 pub enum Heard {
     /// More will follow.
     Progress,
+    /// A startContainer hook has printed this; more will follow.
+    Printed(Stream, Vec<u8>),
     /// The listener of a filter that records; more will follow.
     Listener(OwnedFd),
     /// The last word.
@@ -396,6 +437,7 @@ pub fn hear(channel: BorrowedFd, about_to: &mut bool) -> Heard {
             *about_to = true;
             Heard::Progress
         }
+        Ok(Some((FromChild::Printed(stream, text), _))) => Heard::Printed(stream, text),
         Ok(Some((FromChild::Recording, Some(listener)))) => Heard::Listener(listener),
         Ok(Some((FromChild::Failure(failure), _))) => Heard::Last(Outcome::Failed(failure)),
         Ok(None) if *about_to => Heard::Last(Outcome::Executed),
@@ -403,12 +445,14 @@ pub fn hear(channel: BorrowedFd, about_to: &mut bool) -> Heard {
     }
 }
 
-/// Listens until the channel closes, which execve(2) does.
-pub fn executed(channel: BorrowedFd) -> Outcome {
+/// Listens until the channel closes, which execve(2) does. `printed` takes what hooks print meanwhile.
+pub fn executed(channel: BorrowedFd, printed: impl Fn(Stream, &[u8])) -> Outcome {
     let mut about_to = false;
     loop {
-        if let Heard::Last(outcome) = hear(channel, &mut about_to) {
-            return outcome;
+        match hear(channel, &mut about_to) {
+            Heard::Printed(stream, text) => printed(stream, &text),
+            Heard::Progress | Heard::Listener(_) => {}
+            Heard::Last(outcome) => return outcome,
         }
     }
 }
@@ -433,6 +477,31 @@ pub fn wait_for_go_with(socket: BorrowedFd, mut take: impl FnMut(u8, OwnedFd)) -
             (0, _) => return Err(Errno::EPIPE),
             _ => return Err(Errno::EBADMSG),
         }
+    }
+}
+
+/// What somebody at the start gate wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The container is to go on.
+    Start,
+    /// The namespaces: a handle of each, by the place of its kind in the list of kinds, and a go after the last.
+    Namespaces,
+}
+
+/// Asks for the namespaces at the start gate.
+pub fn ask_for_namespaces(gate: BorrowedFd) -> Result<(), Errno> {
+    fd::send(gate, &[NAMESPACES], None)
+}
+
+/// Waits for what somebody at the start gate wants. EPIPE when it is gone without a word.
+pub fn wanted_at_gate(caller: BorrowedFd) -> Result<Wanted, Errno> {
+    let mut bytes = [0u8; 2];
+    match fd::receive(caller, &mut bytes)? {
+        (1, None) if bytes[0] == GO => Ok(Wanted::Start),
+        (1, None) if bytes[0] == NAMESPACES => Ok(Wanted::Namespaces),
+        (0, _) => Err(Errno::EPIPE),
+        _ => Err(Errno::EBADMSG),
     }
 }
 
@@ -463,6 +532,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hook_prints_arrives_as_it_was_sent() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        for sent in [(Stream::Out, vec![0, 1, 255]), (Stream::Err, vec![b'x'; TEXT]), (Stream::Out, vec![])] {
+            let sent = FromChild::Printed(sent.0, sent.1);
+            sent.send(child.as_fd(), None).unwrap();
+            assert_eq!(receive(parent.as_fd()).unwrap().map(|(message, _)| message), Some(sent));
+        }
+    }
+
+    #[test]
+    fn a_failure_arrives_from_a_child_that_went_without_listening() {
+        let (parent, child) = fd::seqpacket_pair().unwrap();
+        send_go(parent.as_fd()).unwrap();
+        let sent = Failure::of(Call::Fsconfig, Errno::EPERM);
+        FromChild::Failure(sent.clone()).send(child.as_fd(), None).unwrap();
+        drop(child);
+        assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), Some(FromChild::Failure(sent)));
+        assert_eq!(receive(parent.as_fd()).unwrap().map(|(m, _)| m), None);
+    }
+
+    #[test]
     fn handles_arrive_before_the_go() {
         let (parent, child) = fd::seqpacket_pair().unwrap();
         let send = || {
@@ -475,6 +565,19 @@ mod tests {
         assert_eq!(indices, [3]);
         send();
         assert_eq!(wait_for_go(child.as_fd()), Err(Errno::EBADMSG), "nobody waits for a handle");
+    }
+
+    #[test]
+    fn words_at_the_gate_are_told_apart() {
+        let (caller, init) = fd::seqpacket_pair().unwrap();
+        ask_for_namespaces(caller.as_fd()).unwrap();
+        send_go(caller.as_fd()).unwrap();
+        fd::send(caller.as_fd(), &[GO, GO], None).unwrap();
+        assert_eq!(wanted_at_gate(init.as_fd()), Ok(Wanted::Namespaces));
+        assert_eq!(wanted_at_gate(init.as_fd()), Ok(Wanted::Start));
+        assert_eq!(wanted_at_gate(init.as_fd()), Err(Errno::EBADMSG));
+        drop(caller);
+        assert_eq!(wanted_at_gate(init.as_fd()), Err(Errno::EPIPE));
     }
 
     #[test]

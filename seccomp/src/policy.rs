@@ -225,6 +225,12 @@ impl Policy {
             .flat_map(|condition| [condition.value, condition.value_two])
     }
 
+    /// Names that are no system call of any architecture, each where it comes first, as errors for whoever wants them
+    /// to be some. runc: they are ignored.
+    pub fn unknown_names(&self) -> Vec<Error> {
+        warn::unknown_names(self)
+    }
+
     /// Legal things that are probably mistakes: unknown names, rules that never decide.
     ///
     /// Found at the first call, since a start that logs nothing should not pay for it.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::parse::quoted;
-use crate::policy::{Policy, Warning};
+use crate::policy::{Error, Policy, Warning};
 
 /// Most warnings given; a profile full of unknown names should not fill a log.
 const MAX_WARNINGS: usize = 100;
@@ -11,7 +11,11 @@ const MAX_WARNINGS: usize = 100;
 /// See [`Policy::warnings`].
 pub(crate) fn warnings(policy: &Policy) -> Vec<Warning> {
     let mut all = policy.parse_warnings.clone();
-    all.extend(unknown_names(policy));
+    all.extend(unknown_names(policy).into_iter().map(|unknown| Warning {
+        pointer: unknown.pointer,
+        message: format!("{} is ignored", unknown.message),
+        is_usual: false,
+    }));
     all.extend(rules_without_effect(policy));
     let more = all.len().saturating_sub(MAX_WARNINGS);
     if more > 0 {
@@ -26,16 +30,15 @@ pub(crate) fn warnings(policy: &Policy) -> Vec<Warning> {
 }
 
 /// runc: such names are ignored, so a profile may name calls of newer kernels and of other architectures.
-fn unknown_names(policy: &Policy) -> Vec<Warning> {
+pub(crate) fn unknown_names(policy: &Policy) -> Vec<Error> {
     let mut warned = HashSet::new();
     let mut found = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
         for (at, name) in rule.names.iter().enumerate() {
             if !policy.native.is_name_known(name) && warned.insert(name) {
-                found.push(Warning {
+                found.push(Error {
                     pointer: format!("/syscalls/{index}/names/{at}"),
-                    message: format!("unknown system call {} is ignored", quoted(name)),
-                    is_usual: false,
+                    message: format!("unknown system call {}", quoted(name)),
                 });
             }
         }

@@ -14,11 +14,22 @@ impl Cgroup {
     ///
     /// Errors: the first limit that cannot be set, with its pointer.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
-        if plan.driver == Driver::Disabled || self.members.is_empty() {
-            return Ok(());
-        }
-        self.write_settings(&plan.settings)?;
-        devices::apply(self, &plan.devices, plan.rootless)
+        self.apply_limits(plan)?;
+        self.apply_devices(plan)
+    }
+
+    /// Of [`Cgroup::apply`] what limits and counts.
+    pub fn apply_limits(&self, plan: &CgroupPlan) -> Result<()> {
+        if self.is_unmanaged(plan) { Ok(()) } else { self.write_settings(&plan.settings) }
+    }
+
+    /// Of [`Cgroup::apply`] which devices can be used. On version 1 nobody may be in the cgroup yet.
+    pub fn apply_devices(&self, plan: &CgroupPlan) -> Result<()> {
+        if self.is_unmanaged(plan) { Ok(()) } else { devices::apply(self, &plan.devices, plan.rootless) }
+    }
+
+    fn is_unmanaged(&self, plan: &CgroupPlan) -> bool {
+        plan.driver == Driver::Disabled || self.members.is_empty()
     }
 
     /// Writes a list of settings, in its order as far as the kernel permits.

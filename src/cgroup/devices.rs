@@ -206,9 +206,12 @@ fn block(exception: &Exception, allow_by_default: bool) -> Vec<Instruction> {
     } else {
         (!exception.access.bits() & Access::ALL.bits(), code::JUMP_UNLESS_EQUAL)
     };
-    block.push(instruction(code::MOVE_REGISTER, SCRATCH, ACCESS, 0, 0));
-    block.push(instruction(code::AND_IMMEDIATE, SCRATCH, 0, 0, i32::from(mask)));
-    block.push(instruction(skip, SCRATCH, 0, 0, 0));
+    // No access is outside of a permission of them all.
+    if mask != 0 {
+        block.push(instruction(code::MOVE_REGISTER, SCRATCH, ACCESS, 0, 0));
+        block.push(instruction(code::AND_IMMEDIATE, SCRATCH, 0, 0, i32::from(mask)));
+        block.push(instruction(skip, SCRATCH, 0, 0, 0));
+    }
     for (register, number) in [(MAJOR, exception.major), (MINOR, exception.minor)] {
         if let Some(number) = number {
             block.push(instruction(code::JUMP_UNLESS_EQUAL, register, 0, 0, number.cast_signed()));

@@ -40,8 +40,12 @@ impl Cgroup {
             let mut paths = wanted.iter().filter(|(at, _)| *at == index).map(|(_, path)| *path);
             let path = paths.next().unwrap_or("");
             if paths.any(|other| only_v2 || other != path) {
-                let name = member.keys.join(",");
-                let text = format!("invalid --cgroup argument: controller {name} specified multiple times");
+                let text = match member.keys.join(",").as_str() {
+                    "" => {
+                        "invalid --cgroup argument: more than one, and cgroup2 has one hierarchy".to_owned()
+                    }
+                    name => format!("invalid --cgroup argument: controller {name} specified multiple times"),
+                };
                 return Err(Error::usage(text));
             }
             members.push(member.below(path)?);

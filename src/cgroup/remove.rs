@@ -36,6 +36,11 @@ impl Cgroup {
         first.map_or(Ok(()), Err)
     }
 
+    /// Whether there is one cgroup, in a tree of version 2 without hierarchies of version 1 beside it.
+    pub fn is_unified(&self) -> bool {
+        self.members.len() == 1 && self.v2().is_some()
+    }
+
     /// Removes cgroups that were only planned when their maker was killed: those that are empty, since what has
     /// processes or cgroups in it is somebody else's.
     pub fn remove_unused(&self) {

@@ -13,7 +13,7 @@ pub use self::manager::Manager;
 use super::create::make_all;
 use super::layout::Layout;
 use super::{Before, Cgroup};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::path::{POINTER, Unit};
 use crate::plan::cgroup::settings::Version;
 use crate::plan::cgroup::systemd::limits;
@@ -87,10 +87,11 @@ pub fn attach(unit: &str, of_user: bool, below: &str, pid: i32) -> Result<()> {
     Err(Error::new(Kind::Systemd, format!("systemd did not put the process into the unit {unit}")))
 }
 
-/// Takes a unit away that could not be completed. Its processes are dead.
+/// Takes a unit away that could not be completed. Its processes are dead; `planned` are the cgroups it was to have.
 ///
-/// A manager that cannot be talked to any more ends a scope without processes by itself.
-pub fn undo(manager: &mut Manager, unit: &Unit) -> Result<()> {
+/// When the connection is lost a new one is tried: systemd may have made the unit without being able to say so, and
+/// not every version sees that such a scope has ended. One with processes is somebody else's.
+pub fn undo(manager: &mut Manager, unit: &Unit, of_user: bool, planned: &Cgroup) -> Result<()> {
     if !manager.is_lost() {
         return if manager.has_started() { manager.stop(&unit.name, STOPPED_SOON) } else { Ok(()) };
     }
@@ -98,17 +99,25 @@ pub fn undo(manager: &mut Manager, unit: &Unit) -> Result<()> {
         let doing = format!("the unit {} may be left", unit.name);
         return Err(Error::new(Kind::Systemd, doing).hint(format!("systemctl stop {}", unit.name)));
     }
+    if planned.pids().is_ok_and(|pids| pids.is_empty())
+        && let Ok(mut again) = Manager::connect(of_user)
+    {
+        // The error that made this necessary is the one to tell.
+        let _ = again.stop(&unit.name, STOPPED_SOON);
+    }
     Ok(())
 }
 
-/// Stops the unit of a container whose processes are dead.
+/// Stops the unit of a container whose processes are dead. What systemd cannot do is warned about.
 ///
-/// What systemd cannot do is warned about: the cgroups are removed all the same, and it forgets a scope without them.
-pub fn stop(unit: &str, of_user: bool) {
+/// Returns whether systemd is there and does not answer: then it ends the scope when it runs again, if only its cgroup
+/// is still there to tell it. Without that the unit would stay for ever, and keep its name.
+pub fn stop(unit: &str, of_user: bool) -> bool {
     let stopped = Manager::connect(of_user).and_then(|mut manager| manager.stop(unit, manager::PATIENCE));
-    if let Err(error) = stopped {
-        crate::log::warn(&error.within(format!("stop the unit {unit}")).to_string());
-    }
+    let Err(error) = stopped else { return false };
+    let hangs = error.errno() == Some(Errno::ETIMEDOUT);
+    crate::log::warn(&error.within(format!("stop the unit {unit}")).to_string());
+    hangs
 }
 
 /// Tells systemd the new limits of a container, before they are written into the files.

@@ -3,9 +3,9 @@
 use super::Cgroup;
 use super::dir::Dir;
 use crate::error::{Errno, Result};
-use crate::plan::cgroup::Setting;
 use crate::plan::cgroup::settings::{Missing, Version};
 use crate::plan::cgroup::update::{MemoryCheck, Update, refuse};
+use crate::plan::cgroup::{Controller, Setting};
 
 /// What the files held before an update.
 #[derive(Debug, Default)]
@@ -35,6 +35,33 @@ impl Cgroup {
             }
         }
         Ok(Before(before))
+    }
+
+    /// The settings that the quota of processor time has now; none when there is no quota.
+    pub fn quota(&self) -> Vec<Setting> {
+        let (dir, version, files) = match (self.v1("cpu"), self.v2()) {
+            (Some(dir), _) => (dir, Version::V1, &["cpu.cfs_period_us", "cpu.cfs_quota_us"][..]),
+            (None, Some(dir)) => (dir, Version::V2, &["cpu.max"][..]),
+            (None, None) => return Vec::new(),
+        };
+        let setting = |file: &&str| {
+            let value = dir.read(file).ok()?.trim().to_owned();
+            let pointer = "/linux/resources/cpu/quota".to_owned();
+            let (file, missing) = ((*file).to_owned(), Missing::Ignore);
+            Some(Setting {
+                controller: Controller::Cpu,
+                version,
+                pointer,
+                file,
+                value,
+                missing,
+                retry_last: false,
+            })
+        };
+        let settings: Vec<Setting> = files.iter().filter_map(setting).collect();
+        let is_limited =
+            settings.last().is_some_and(|quota| quota.value.starts_with(|c: char| c.is_ascii_digit()));
+        if is_limited { settings } else { Vec::new() }
     }
 
     /// Writes new limits, also while the container is frozen. Device rules stay as they are.

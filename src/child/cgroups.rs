@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
 use crate::parent::prepare::CgroupView;
+use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Parameter, attr, propagation};
 use crate::plan::namespaces::flag;
 use crate::sync::{Call, Failure, In};
@@ -29,8 +30,10 @@ pub fn mount(
     let place = target(root, mount, true, false)?;
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
-        CgroupView::None if plan.rootless => show_nothing(&[], attributes, place.as_fd(), late),
-        CgroupView::Places(names) if plan.rootless => show_nothing(names, attributes, place.as_fd(), late),
+        CgroupView::None if plan.rootless => show_nothing(plan, &[], attributes, place.as_fd(), late),
+        CgroupView::Places(names) if plan.rootless => {
+            show_nothing(plan, names, attributes, place.as_fd(), late)
+        }
         CgroupView::None | CgroupView::Places(_) => Err(Failure::found(NO_CGROUP)),
         CgroupView::V2 { own, .. } => {
             let own = own.get().map(AsFd::as_fd);
@@ -53,7 +56,8 @@ pub fn mount(
         }
         CgroupView::V1(hierarchies) => {
             let fixed = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-            let mode = [Parameter::String(c"mode".to_owned(), c"755".to_owned())];
+            let mode = Parameter::String(c"mode".to_owned(), c"755".to_owned());
+            let mode = [&[mode][..], &plan.security.labelling].concat();
             let cover = file_system(c"tmpfs", c"tmpfs", &mode, None, fixed)?;
             for hierarchy in hierarchies {
                 path::mkdirat(cover.as_fd(), &hierarchy.name, 0o755).call(Call::Mkdirat)?;
@@ -85,12 +89,14 @@ pub fn mount(
 
 /// Nothing of the host's is shown in place of what the container does not have: empty directories at most.
 fn show_nothing(
+    plan: &Plan,
     names: &[CString],
     attributes: u64,
     place: BorrowedFd,
     late: &mut LateReadOnly,
 ) -> Result<(), Failure> {
-    let mode = [Parameter::String(c"mode".to_owned(), c"755".to_owned())];
+    let mode = Parameter::String(c"mode".to_owned(), c"755".to_owned());
+    let mode = [&[mode][..], &plan.security.labelling].concat();
     let empty = file_system(c"tmpfs", c"tmpfs", &mode, None, attributes & !attr::RDONLY)?;
     for name in names {
         path::mkdirat(empty.as_fd(), name, 0o555).call(Call::Mkdirat)?;

@@ -1,7 +1,7 @@
 //! The steps inside, in order. The order is the security argument.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::error::Errno;
 use crate::hooks::{self, Setting};
@@ -10,25 +10,16 @@ use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::namespaces::flag;
 use crate::plan::security::Placement;
-use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go, wait_for_go_with};
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, Stream, TEXT, wait_for_go, wait_for_go_with};
 use crate::sys::clone::exit_now;
 use crate::sys::{exec, fd, process, signal};
 
 use super::filter::Confinement;
+use super::gate::{self, Gate};
 use super::mounts::LateReadOnly;
 use super::root::Root;
 use super::user::{User, become_user};
-use super::{
-    descriptors, devices, home, identity, keyring, mounts, namespaces, paths, procfs, rootfs, terminal,
-};
-
-/// Where the process waits until the program may run.
-pub enum Gate {
-    /// A listening socket in the state directory: `teu start` connects and hears how the execution went.
-    Socket(OwnedFd),
-    /// The parent, which stays: `teu run`.
-    Parent,
-}
+use super::{devices, home, identity, keyring, mounts, namespaces, paths, procfs, rootfs, terminal};
 
 /// Everything that the init process was born with.
 pub struct Task<'a> {
@@ -69,6 +60,7 @@ fn become_container(
     let sources = namespaces::enter(plan, prepared)?;
     let procfs = procfs::Procfs::for_plan(plan).during(Phase::Procfs)?;
     namespaces::enter_time(plan, procfs.as_ref(), parent).during(Phase::TimeOffsets)?;
+    let handles = gate.handles(plan, procfs.as_ref());
     // 3. Session, keyring, network device, names.
     session(plan, procfs.as_ref())?;
     // 4. Mounts and devices, all by descriptor.
@@ -81,13 +73,18 @@ fn become_container(
     for (index, mount) in plan.mounts.iter().enumerate() {
         mounts::mount(&scene, index, mount, &mut late).item(Phase::Mounts, index)?;
     }
+    if prepared.begins_at_once {
+        // What the parent had to do is done: the filter of devices is in force.
+        wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+    }
     devices::make(plan, &sources, &root)?;
     drop(sources);
     // 5. Hooks of the runtime's namespaces run now, in the parent. Those that make a network open ours.
-    let looked_at = plan.may_show_itself() && plan.hooks.has_of_runtime();
-    namespaces::ask_visibly(FromChild::Mounted, parent, looked_at).during(Phase::Setup)?;
+    if plan.hooks.has_any_of_host() {
+        namespaces::ask_visibly(FromChild::Mounted, parent, plan.may_show_itself()).during(Phase::Setup)?;
+    }
     // 6. Hooks of the container's namespaces, which still see the host's tree.
-    hooks_before_pivot(plan, prepared, umask)?;
+    hooks_before_pivot(plan, prepared, umask, parent)?;
     // 7. The root.
     rootfs::pivot(plan, prepared, &root, procfs.as_ref()).during(Phase::Pivot)?;
     // 8. What is written or hidden below it.
@@ -108,7 +105,7 @@ fn become_container(
     let entered = rootfs::enter_cwd(&cwd).during(Phase::Cwd)?;
     drop((procfs, late, cwd, root));
     // Nothing of the host is open from here on: only streams, the container's own, channel and gate.
-    let (parent, gate) = keep_descriptors(prepared, gate, channel).during(Phase::Gate)?;
+    let (parent, gate) = gate::keep_descriptors(prepared, gate, handles, channel).during(Phase::Gate)?;
     // 11. and 12. Limits, identity, and the program, so that a missing one is an error of create and not of start.
     let user = User {
         process: &plan.process,
@@ -133,7 +130,7 @@ fn become_container(
         // Without the process that records, every call of a recorded container would fail.
         process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
     }
-    let channel = pass_gate(prepared, parent, gate, channel)?;
+    let channel = gate::pass(prepared, parent, gate, channel).during(Phase::Gate)?;
     if traced {
         // Hooks that come from the image run before the filter is loaded, and could trace this process, too.
         process::set_dumpable(false).call(Call::Prctl).during(Phase::Gate)?;
@@ -160,8 +157,11 @@ fn setup(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<u32, Fa
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     signal::reset_all();
     // The parent writes id maps and says go. Had it died before the signal above was armed, the socket would be
-    // closed now. A cgroup of systemd exists only since the process does.
-    wait_for_go_with(parent, |index, own| prepared.cgroup_view.complete(index, own)).call(Call::Receive)?;
+    // closed then. A cgroup of systemd exists only since the process does.
+    if !prepared.begins_at_once {
+        wait_for_go_with(parent, |index, own| prepared.cgroup_view.complete(index, own))
+            .call(Call::Receive)?;
+    }
     if plan.rootless {
         // Until now an unprivileged parent needed to write files of this process.
         process::set_dumpable(false).call(Call::Prctl)?;
@@ -201,8 +201,14 @@ fn confinement<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Confinement<'a> {
     }
 }
 
-fn hooks_before_pivot(plan: &Plan, prepared: &Prepared, umask: u32) -> Result<(), Failure> {
-    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle) };
+fn hooks_before_pivot(
+    plan: &Plan,
+    prepared: &Prepared,
+    umask: u32,
+    parent: BorrowedFd,
+) -> Result<(), Failure> {
+    let printed = teller(plan, parent);
+    let setting = Setting { umask: Some(umask), ..Setting::in_directory(&prepared.bundle, &printed) };
     for (index, hook) in plan.hooks.create_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("creating"), &setting)
             .item(Phase::CreateContainerHooks, index)?;
@@ -220,12 +226,28 @@ fn hooks_before_exec(plan: &Plan, prepared: &Prepared, channel: BorrowedFd) -> R
             .and_then(|()| confinement(plan, prepared).enter(channel))
             .map_err(|failure| Errno::from_raw(failure.errno))
     };
-    let setting = Setting { directory: None, umask: None, confine: &confine };
+    let printed = teller(plan, channel);
+    let setting = Setting { directory: None, umask: None, confine: &confine, printed: &printed };
     for (index, hook) in plan.hooks.start_container.iter().enumerate() {
         run_hook(hook, &prepared.state_of_hook("created"), &setting)
             .item(Phase::StartContainerHooks, index)?;
     }
     Ok(())
+}
+
+/// Tells what hooks print to whoever has the files it goes to, where somebody wants it. One who is gone needs nothing.
+fn teller(plan: &Plan, channel: BorrowedFd) -> impl Fn(Stream, &[u8]) {
+    let [(_, stdout), (_, stderr)] = plan.hooks.output.files();
+    let (stdout, stderr) = (stdout.is_some(), stderr.is_some());
+    move |stream, text| {
+        let wanted = match stream {
+            Stream::Out => stdout,
+            Stream::Err => stderr,
+        };
+        for part in text.chunks(TEXT).filter(|_| wanted) {
+            let _ = FromChild::Printed(stream, part.to_vec()).send(channel, None);
+        }
+    }
 }
 
 fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Result<(), Failure> {
@@ -234,55 +256,4 @@ fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Resul
     text.extend_from_slice(process::pid().to_string().as_bytes());
     text.extend_from_slice(&state.1);
     hooks::run(hook, &text, setting).map_err(|failed| Failure::found(&failed.0))
-}
-
-/// Puts the channel right above what the container gets and the gate above it, and closes everything else.
-fn keep_descriptors(
-    prepared: &Prepared,
-    gate: Gate,
-    channel: &mut RawFd,
-) -> Result<(BorrowedFd<'static>, Gate), Failure> {
-    let missing = || Failure::of(Call::Dup, Errno::EBADF);
-    let gate = match gate {
-        Gate::Socket(listener) => Some(listener.into_raw_fd()),
-        Gate::Parent => None,
-    };
-    let kept: Vec<RawFd> = std::iter::once(*channel).chain(gate).collect();
-    let first = descriptors::keep(&prepared.passed, &kept)?;
-    *channel = first;
-    let gate = match gate {
-        Some(_) => Gate::Socket(fd::adopt(first + 1).ok_or_else(missing)?),
-        None => Gate::Parent,
-    };
-    Ok((fd::borrow(first).ok_or_else(missing)?, gate))
-}
-
-/// Waits for `start`. Returns the descriptor over which the rest is told, under the number of the channel.
-fn pass_gate(
-    prepared: &Prepared,
-    parent: BorrowedFd<'static>,
-    gate: Gate,
-    channel: &mut RawFd,
-) -> Result<BorrowedFd<'static>, Failure> {
-    let Gate::Socket(listener) = gate else {
-        wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
-        return Ok(parent);
-    };
-    // The parent of `create` is not waited for any more.
-    let number = 3 + prepared.passed.count as RawFd;
-    fd::close_range(number as u32, number as u32).call(Call::CloseRange).during(Phase::Gate)?;
-    *channel = -1;
-    loop {
-        let caller = fd::accept(listener.as_fd()).call(Call::Accept).during(Phase::Gate)?;
-        // Whoever connected and went away without a word did not start anything.
-        if wait_for_go(caller.as_fd()).is_ok() {
-            if caller.as_raw_fd() != number {
-                fd::dup_onto_cloexec(caller.as_fd(), number).call(Call::Dup).during(Phase::Gate)?;
-            } else {
-                let _ = caller.into_raw_fd();
-            }
-            *channel = number;
-            return fd::borrow(number).ok_or_else(|| Failure::of(Call::Dup, Errno::EBADF));
-        }
-    }
 }

@@ -34,6 +34,8 @@ pub struct ExecTask<'a> {
     pub namespaces: u64,
     /// The container's init process, by pidfd.
     pub init: BorrowedFd<'a>,
+    /// The namespaces themselves, when that process is hidden.
+    pub handles: &'a [(u64, OwnedFd)],
     /// The root directory of that process, when joining its namespaces does not lead there.
     pub root: Option<BorrowedFd<'a>>,
     /// Socket that gets the terminal.
@@ -56,13 +58,18 @@ struct Inherited {
 
 /// Joins the container and becomes the program. Reports a failure to the parent, and never returns.
 pub fn exec(task: ExecTask) -> ! {
-    let ExecTask { plan, namespaces, init, root, console, passed, filter, foreign, sync } = task;
+    let ExecTask { plan, namespaces, init, handles, root, console, passed, filter, foreign, sync } = task;
     // With its own copy of that end it would never see that the parent is gone. The number is not used again.
     let _ = fd::close_range(foreign as u32, foreign as u32);
     let mut channel = sync.into_raw_fd();
     let number = |fd: Option<BorrowedFd>| fd.map(|fd| fd.as_raw_fd());
-    let handles =
-        Handles { namespaces, init: init.as_raw_fd(), root: number(root), console: number(console) };
+    let handles = Handles {
+        namespaces,
+        init: init.as_raw_fd(),
+        root: number(root),
+        console: number(console),
+        each: handles.iter().map(|(kind, handle)| (*kind, handle.as_raw_fd())).collect(),
+    };
     let done = join(plan, passed, &handles, &mut channel)
         .and_then(|inherited| become_program(plan, filter, inherited, channel));
     let Err(failure) = done;
@@ -78,6 +85,7 @@ struct Handles {
     init: RawFd,
     root: Option<RawFd>,
     console: Option<RawFd>,
+    each: Vec<(u64, RawFd)>,
 }
 
 /// The first process. Returns in the second one only.
@@ -95,8 +103,9 @@ fn join(
     // unprivileged one had to write files of this process until now.
     process::set_dumpable(false).call(Call::Prctl)?;
     // 2. No handle of the host goes along but those that are needed.
+    let each = handles.each.iter().map(|(_, number)| *number);
     let kept: Vec<RawFd> =
-        [*channel, handles.init].into_iter().chain(handles.root).chain(handles.console).collect();
+        [*channel, handles.init].into_iter().chain(handles.root).chain(handles.console).chain(each).collect();
     *channel = descriptors::keep(passed, &kept)?;
     let parent = fd::borrow(*channel).ok_or_else(missing)?;
     let mut others = *channel + 1..;
@@ -104,13 +113,19 @@ fn join(
     let init = next()?;
     let root = handles.root.map(|_| next()).transpose()?;
     let console = handles.console.map(|_| next()).transpose()?;
+    let each = handles.each.iter().map(|(kind, _)| Ok((*kind, next()?)));
+    let each = each.collect::<Result<Vec<(u64, OwnedFd)>, Failure>>()?;
     // 3. Labels take effect at execve(2) and are inherited; written while /proc is still the host's.
     let procfs = host_procfs(plan).during(Phase::Procfs)?;
     identity::label(&plan.security, plan.identity.no_new_privileges, procfs.as_ref())
         .during(Phase::Labels)?;
     // 4. Namespaces.
-    namespaces::join_process(init.as_fd(), handles.namespaces).call(Call::Setns).during(Phase::Namespaces)?;
-    drop(init);
+    let joined = match each.is_empty() {
+        true => namespaces::join_process(init.as_fd(), handles.namespaces),
+        false => namespaces::join_each(each.iter().map(|(kind, handle)| (*kind, handle.as_fd()))),
+    };
+    joined.call(Call::Setns).during(Phase::Namespaces)?;
+    drop((init, each));
     if let Some(root) = root {
         path::fchdir(root.as_fd()).call(Call::Chdir).during(Phase::Rootfs)?;
         path::chroot_here().call(Call::Chroot).during(Phase::Rootfs)?;

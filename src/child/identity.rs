@@ -7,7 +7,7 @@ use crate::plan::identity::{Groups, Identity, Set};
 use crate::plan::limits::Limits;
 use crate::plan::process::Process;
 use crate::plan::security::Security;
-use crate::sync::{Call, Failure, In};
+use crate::sync::{Call, During, Failure, In, Phase};
 use crate::sys::{fd, identity, process};
 
 use super::procfs::Procfs;
@@ -149,7 +149,18 @@ fn own_stdio(uid: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The limit of open files, which the parent has left larger for the set-up.
+/// The resource limits, as far as the set-up can live with them.
+pub fn set_limits(limits: &Limits) -> Result<(), Failure> {
+    for (index, (limit, _)) in limits.rlimits.iter().enumerate() {
+        let (soft, hard) = limit.during_setup();
+        process::set_limit(0, limit.resource, process::Limit { soft, hard })
+            .call(Call::Prlimit)
+            .item(Phase::Limits, index)?;
+    }
+    Ok(())
+}
+
+/// The limit of open files, which was left larger for the set-up.
 pub fn limit_descriptors(limits: &Limits) -> Result<(), Failure> {
     for (limit, _) in limits.rlimits.iter().filter(|(limit, _)| limit.resource == libc::RLIMIT_NOFILE) {
         let value = process::Limit { soft: limit.soft, hard: limit.hard };

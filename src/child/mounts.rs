@@ -12,15 +12,16 @@ use crate::plan::Plan;
 use crate::plan::mounts::{Attributes, IdMapping, Kind, Mount, Parameter, attr, propagation};
 use crate::sync::{Call, Failure, FromChild, In, wait_for_go};
 use crate::sys::mount::{
-    Change, LONGEST_OPTIONS, LONGEST_VALUE, context_message, detach_here, fsconfig_create, fsconfig_flag,
-    fsconfig_string, fsmount, fsopen, mount_here, mount_setattr, mount_setattr_idmap, move_mount,
-    open_tree_clone,
+    Change, context_message, fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen, mount_setattr,
+    mount_setattr_idmap, move_mount,
 };
 use crate::sys::path::{self, resolve};
+use crate::sys::xattr;
 
 use super::cgroups;
 use super::copy_up::copy_up;
 use super::host_bind;
+use super::long_options;
 use super::procfs::Procfs;
 use super::root::{Root, open_child};
 use super::sources::{Found, Sources};
@@ -79,15 +80,15 @@ pub fn mount(scene: &Scene, index: usize, mount: &Mount, late: &mut LateReadOnly
             propagate(target.as_fd(), mount)
         }
         Kind::Cgroup { parameters } => cgroups::mount(scene, mount, parameters, late),
-        Kind::FileSystem { fstype, source, parameters, copy_up: copies, keep_mode } => {
+        Kind::FileSystem { fstype, source, parameters, copy_up: copies, keep_mode, label } => {
             let special = matches!(fstype.to_bytes(), b"proc" | b"sysfs");
             // A directory that had to be made gets the mode of the file system.
             let existed = *keep_mode && root.open(&mount.destination, 0).is_ok();
             let target = target(root, mount, true, special)?;
             let mode = if existed { Some(existing_mode(&target)?) } else { None };
             let attributes = attributes_of(mount);
-            let made = if is_long(source, parameters) {
-                long_file_system(root, mount, &target, (fstype, source), parameters, attributes)?
+            let made = if long_options::is_long(source, parameters) {
+                long_options::file_system(root, mount, &target, (fstype, source), parameters, attributes)?
             } else {
                 match file_system(fstype, source, parameters, mode, attributes) {
                     Err(failure) if host_bind::can_replace(plan, fstype, mount, &failure) => {
@@ -99,6 +100,9 @@ pub fn mount(scene: &Scene, index: usize, mount: &Mount, late: &mut LateReadOnly
                 }
             };
             finish(prepared, index, made.as_fd(), mount)?;
+            if let Some(label) = label {
+                xattr::set_label(made.as_fd(), label).call(Call::Fsetxattr)?;
+            }
             if *copies {
                 let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
                 copy_up(target.as_fd(), made.as_fd(), procfs)?;
@@ -131,81 +135,29 @@ pub fn file_system(
     attributes: u64,
 ) -> Result<OwnedFd, Failure> {
     let context = fsopen(fstype).call(Call::Fsopen)?;
-    let explained = |result: Result<(), Errno>| {
-        result.call(Call::Fsconfig).map_err(|failure| {
-            let mut buffer = [0u8; 1024];
-            failure.with(context_message(context.as_fd(), &mut buffer))
-        })
-    };
-    explained(fsconfig_string(context.as_fd(), c"source", source))?;
+    let context = context.as_fd();
+    explained(context, fsconfig_string(context, c"source", source))?;
     if let Some(mode) = mode {
         let text = CString::new(format!("{mode:o}")).unwrap_or_default();
-        explained(fsconfig_string(context.as_fd(), c"mode", &text))?;
+        explained(context, fsconfig_string(context, c"mode", &text))?;
     }
     for parameter in parameters {
-        explained(match parameter {
-            Parameter::Flag(name) => fsconfig_flag(context.as_fd(), name),
-            Parameter::String(name, value) => fsconfig_string(context.as_fd(), name, value),
-        })?;
+        let done = match parameter {
+            Parameter::Flag(name) => fsconfig_flag(context, name),
+            Parameter::String(name, value) => fsconfig_string(context, name, value),
+        };
+        explained(context, done)?;
     }
-    explained(fsconfig_create(context.as_fd()))?;
-    fsmount(context.as_fd(), attributes).call(Call::Fsmount)
+    explained(context, fsconfig_create(context))?;
+    fsmount(context, attributes).call(Call::Fsmount)
 }
 
-/// True when fsconfig(2) does not take one of the strings.
-fn is_long(source: &CStr, parameters: &[Parameter]) -> bool {
-    let is_long = |text: &CStr| text.count_bytes() > LONGEST_VALUE;
-    is_long(source)
-        || parameters.iter().any(|p| matches!(p, Parameter::String(_, value) if is_long(value.as_c_str())))
-}
-
-/// As [`file_system`], with longer strings, such as the layers of an overlay: made by mount(2) at its destination,
-/// copied from there, and taken away again.
-fn long_file_system(
-    root: &Root,
-    mount: &Mount,
-    target: &OwnedFd,
-    (fstype, source): (&CStr, &CStr),
-    parameters: &[Parameter],
-    attributes: u64,
-) -> Result<OwnedFd, Failure> {
-    let options = joined(parameters)?;
-    let here = path::openat2(path::cwd_fd(), c".", libc::O_PATH, 0, 0).call(Call::Openat)?;
-    path::fchdir(target.as_fd()).call(Call::Chdir)?;
-    mount_here(source, fstype, attributes, &options).call(Call::Mount)?;
-    let top = root.open(&mount.destination, libc::O_DIRECTORY).call(Call::Openat)?;
-    let below = path::stat_fd(target.as_fd()).call(Call::Statx)?;
-    if path::stat_fd(top.as_fd()).call(Call::Statx)?.mount_id == below.mount_id {
-        return Err(Failure::found("the new mount is not at its destination"));
-    }
-    let copy = open_tree_clone(top.as_fd(), c"", false, 0).call(Call::OpenTree)?;
-    path::fchdir(top.as_fd()).call(Call::Chdir)?;
-    detach_here().call(Call::Umount)?;
-    path::fchdir(here.as_fd()).call(Call::Chdir)?;
-    Ok(copy)
-}
-
-/// Parameters as mount(2) takes them.
-fn joined(parameters: &[Parameter]) -> Result<CString, Failure> {
-    let mut text: Vec<u8> = Vec::new();
-    for parameter in parameters {
-        if !text.is_empty() {
-            text.push(b',');
-        }
-        match parameter {
-            Parameter::Flag(name) => text.extend_from_slice(name.to_bytes()),
-            Parameter::String(name, value) => {
-                // A comma in a label would end the option.
-                let quote: &[u8] = if name.to_bytes().ends_with(b"context") { b"\"" } else { b"" };
-                text.extend([name.to_bytes(), b"=", quote, value.to_bytes(), quote].concat());
-            }
-        }
-    }
-    if text.len() > LONGEST_OPTIONS {
-        let problem = format!("the options have {} bytes, mount(2) takes {LONGEST_OPTIONS}", text.len());
-        return Err(Failure::found(&problem));
-    }
-    CString::new(text).map_err(|_| Failure::of(Call::Mount, Errno::EINVAL))
+/// A failed fsconfig(2) with the words of the kernel.
+pub(super) fn explained(context: BorrowedFd, result: Result<(), Errno>) -> Result<(), Failure> {
+    result.call(Call::Fsconfig).map_err(|failure| {
+        let mut buffer = [0u8; 1024];
+        failure.with(context_message(context, &mut buffer))
+    })
 }
 
 fn existing_mode(target: &OwnedFd) -> Result<u32, Failure> {

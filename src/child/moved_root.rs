@@ -52,7 +52,7 @@ fn hide(point: &CStr) -> Result<(), Failure> {
         // A user namespace cannot take mounts of the host away. A namespace that is made in it cannot take the
         // cover away.
         Err(Errno::EINVAL | Errno::EPERM) => {
-            move_mount(empty_directory()?.as_fd(), place.as_fd()).call(Call::MoveMount)
+            move_mount(empty_directory(&[])?.as_fd(), place.as_fd()).call(Call::MoveMount)
         }
         Err(errno) => Err(Failure::of(Call::Umount, errno)),
     }

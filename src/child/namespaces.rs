@@ -85,17 +85,28 @@ pub fn join_process(pidfd: BorrowedFd, flags: u64) -> Result<(), Errno> {
         Err(Errno::EINVAL) if flags == 0 => return Ok(()),
         other => return other,
     }
+    let kinds = KINDS.iter().map(|(kind, ..)| *kind).filter(|kind| flags & kind != 0);
+    join_each(kinds.map(|kind| (kind, pidfd)))
+}
+
+/// Joins namespaces one by one: each is tried before the user namespace, and what could not be joined before is
+/// joined after.
+pub fn join_each<'a>(namespaces: impl Iterator<Item = (u64, BorrowedFd<'a>)> + Clone) -> Result<(), Errno> {
     let mut left = 0;
-    let others = KINDS.iter().map(|(kind, ..)| *kind).filter(|kind| flags & kind & !flag::USER != 0);
-    for kind in others {
-        match clone::setns(pidfd, kind) {
+    for (kind, namespace) in namespaces.clone().filter(|(kind, _)| *kind != flag::USER) {
+        match clone::setns(namespace, kind) {
             Ok(()) => {}
             Err(Errno::EPERM) => left |= kind,
             Err(errno) => return Err(errno),
         }
     }
-    clone::setns(pidfd, flag::USER)?;
-    if left == 0 { Ok(()) } else { clone::setns(pidfd, left) }
+    for (kind, namespace) in namespaces.clone().filter(|(kind, _)| *kind == flag::USER) {
+        clone::setns(namespace, kind)?;
+    }
+    for (kind, namespace) in namespaces.filter(|(kind, _)| left & kind != 0) {
+        clone::setns(namespace, kind)?;
+    }
+    Ok(())
 }
 
 /// Makes the time namespace, has its offsets written, and enters it.

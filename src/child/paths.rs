@@ -56,7 +56,7 @@ fn read_only(root: &Root, path: &std::ffi::CStr) -> Result<(), Failure> {
 /// All directories share one tmpfs, and all files one node. CVE-2025-31133.
 pub fn mask(plan: &Plan, null: Option<OwnedFd>, root: &Root) -> Result<(), Failure> {
     let Some(null) = null else { return Ok(()) };
-    let mut masks = Masks { fresh: Some(null), null: None, empty: None };
+    let mut masks = Masks { labelling: &plan.security.labelling, fresh: Some(null), null: None, empty: None };
     for (index, item) in plan.rootfs.masked.iter().enumerate() {
         masks.hide(root, &item.path).item(Phase::MaskedPaths, index)?;
     }
@@ -80,20 +80,21 @@ pub fn null_mount(plan: &Plan, prepared: &Prepared) -> Result<Option<OwnedFd>, F
 }
 
 /// The first mount of each sort, from which the others are copied once it is attached.
-struct Masks {
+struct Masks<'a> {
+    labelling: &'a [Parameter],
     fresh: Option<OwnedFd>,
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
 }
 
-impl Masks {
+impl Masks<'_> {
     fn hide(&mut self, root: &Root, path: &std::ffi::CStr) -> Result<(), Failure> {
         let Some(found) = existing(root, path)? else { return Ok(()) };
         let is_directory = path::stat_fd(found.as_fd()).call(Call::Statx)?.is_dir();
         let first = if is_directory { &mut self.empty } else { &mut self.null };
         let mask = match first {
             Some(first) => open_tree_clone(first.as_fd(), c"", false, 0).call(Call::OpenTree)?,
-            None if is_directory => empty_directory()?,
+            None if is_directory => empty_directory(self.labelling)?,
             None => self.fresh.take().ok_or_else(|| Failure::of(Call::OpenTree, Errno::ENOENT))?,
         };
         move_mount(mask.as_fd(), found.as_fd()).call(Call::MoveMount)?;
@@ -121,12 +122,10 @@ impl Masks {
     }
 }
 
-/// An empty read-only file system.
-pub(super) fn empty_directory() -> Result<OwnedFd, Failure> {
-    let parameters = [
-        Parameter::String(c"nr_blocks".to_owned(), c"1".to_owned()),
-        Parameter::String(c"nr_inodes".to_owned(), c"1".to_owned()),
-    ];
+/// An empty read-only file system; `labelling` are the parameters for its label.
+pub(super) fn empty_directory(labelling: &[Parameter]) -> Result<OwnedFd, Failure> {
+    let one = |name: &std::ffi::CStr| Parameter::String(name.to_owned(), c"1".to_owned());
+    let parameters = [&[one(c"nr_blocks"), one(c"nr_inodes")][..], labelling].concat();
     let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     file_system(c"tmpfs", c"tmpfs", &parameters, None, attributes)
 }

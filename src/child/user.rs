@@ -29,8 +29,10 @@ pub struct User<'a> {
 /// Becomes the user, and returns the path of the program. `in_cwd`: root could enter the working directory already;
 /// otherwise the user enters it.
 pub fn become_user(user: &User, parent: BorrowedFd, in_cwd: bool) -> Result<CString, Failure> {
-    // Limits that only the parent may raise, and only while the ids are still its own.
-    if !user.limits.rlimits.is_empty() {
+    // While the ids are still those of the runtime. In a user namespace only the parent may raise limits.
+    if !user.in_user_namespace {
+        identity::set_limits(user.limits)?;
+    } else if !user.limits.rlimits.is_empty() {
         FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
         wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
     }

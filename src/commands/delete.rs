@@ -9,6 +9,7 @@ use super::open_root;
 use crate::cgroup::{Cgroup, systemd};
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
+use crate::parent::hook_output::HookOutput;
 use crate::parent::host_hooks::{c_path, run_poststop};
 use crate::plan;
 use crate::resctrl::Resctrl;
@@ -114,16 +115,22 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
     }
     if !container.record.own.owns_cgroups {
         // Only planned: what is there may be somebody else's.
+        if let Some(unit) = &container.record.own.unit
+            && !unit.is_slice()
+            && cgroup.pids().is_ok_and(|pids| pids.is_empty())
+        {
+            // A scope without processes has ended whoever made it. Without its cgroup systemd would never see that.
+            systemd::stop(&unit.name, unit.of_user);
+        }
         cgroup.remove_unused();
     } else {
         let exists = cgroup.exists();
         if exists && (!container.record.own.private_pid_namespace || container.init.is_some()) {
             cgroup.kill_all(libc::SIGKILL)?;
         }
-        if let Some(unit) = &container.record.own.unit {
-            systemd::stop(&unit.name, unit.of_user);
-        }
-        if exists {
+        let unit = container.record.own.unit.as_ref();
+        let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
+        if exists && !(hangs && cgroup.is_unified()) {
             cgroup.remove()?;
         }
     }
@@ -136,15 +143,17 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         resctrl.remove(held)?;
     }
     let mut record = container.record.clone();
-    let hooks = plan::hooks::later(&record.own.hooks)?.poststop;
-    let run = !hooks.is_empty() && !record.own.poststop_ran;
+    let hooks = plan::hooks::later(&record.own.hooks)?;
+    let run = !hooks.poststop.is_empty() && !record.own.poststop_ran;
     if run {
         record.own.poststop_ran = true;
         container.directory.save(&record)?;
     }
     root.remove(container.directory.id())?;
     if run {
-        run_poststop(&hooks, &record.hook_state().with_pid("stopped", 0), &c_path(&record.own.bundle)?);
+        let state = record.hook_state().with_pid("stopped", 0);
+        let output = HookOutput::again_or_none(&hooks.output);
+        run_poststop(&hooks.poststop, &state, &c_path(&record.own.bundle)?, &output);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `teu run`: create and start in one, in the foreground unless told otherwise.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use teu_seccomp::Instruction;
 use teu_seccomp::record::Recording;
@@ -16,6 +17,7 @@ use crate::log;
 use crate::parent::create::{self, Created};
 use crate::parent::failure;
 use crate::parent::foreground::{self, Companion};
+use crate::parent::hook_output::HookOutput;
 use crate::parent::readiness::Readiness;
 use crate::parent::recorder::Recorder;
 use crate::parent::relay::Relay;
@@ -100,6 +102,7 @@ pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
         Some(signal::block_all().map_err(|e| Error::kernel("block signals", "signalfd(2)", e))?)
     };
     let (prepared, relay) = creation.prepare()?;
+    let output = Rc::clone(&prepared.hook_output);
     let created = create::create(plan, prepared, creation.options(false))?;
     setup::report_warnings(plan);
     let sized = plan.process.terminal.is_some_and(|terminal| terminal.size.is_some());
@@ -115,8 +118,8 @@ pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
         Ok(watcher) => watcher,
         Err(error) => return Err(undone(root, &of(created), error)),
     };
-    let created = execute(plan, root, created, &mut watcher)?;
-    poststart(root, &Container::load(root, &creation.id)?)?;
+    let created = execute(plan, root, created, &mut watcher, &output)?;
+    poststart(root, &Container::load(root, &creation.id)?, &output)?;
     let Some(signals) = signals else {
         if let Some(readiness) = &mut readiness {
             readiness.wait(&created.init)?;
@@ -156,12 +159,19 @@ pub fn bundle_as_id(args: &Create) -> Create {
 }
 
 /// Lets the program follow, and hears whether it could be executed.
-fn execute(plan: &Plan, root: &Root, created: Created, watcher: &mut Watcher) -> Result<Created> {
+fn execute(
+    plan: &Plan,
+    root: &Root,
+    created: Created,
+    watcher: &mut Watcher,
+    output: &HookOutput,
+) -> Result<Created> {
+    let printed = |stream, text: &[u8]| output.append(stream, text);
     let sent = send_go(created.sync.as_fd()).map_err(|e| Error::kernel("start the program", "sendmsg(2)", e));
     let outcome = sent.and_then(|()| match watcher {
-        Watcher::Recorder(recorder) => recorder.until_executed(created.sync.as_fd()),
-        Watcher::Tracer(tracer) => tracer.until_executed(created.sync.as_fd()),
-        Watcher::Nobody => Ok(executed(created.sync.as_fd())),
+        Watcher::Recorder(recorder) => recorder.until_executed(created.sync.as_fd(), printed),
+        Watcher::Tracer(tracer) => tracer.until_executed(created.sync.as_fd(), printed),
+        Watcher::Nobody => Ok(executed(created.sync.as_fd(), printed)),
     });
     let error = match outcome {
         Ok(Outcome::Executed) => return Ok(created),

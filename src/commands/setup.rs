@@ -67,6 +67,7 @@ pub fn later_hooks(config: &Config) -> HookLists {
     config.spec.hooks().as_ref().map_or_else(HookLists::default, |hooks| HookLists {
         poststart: hooks.poststart().clone(),
         poststop: hooks.poststop().clone(),
+        ..HookLists::default()
     })
 }
 

@@ -10,6 +10,7 @@ use crate::config;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::host::Host;
 use crate::parent::failure;
+use crate::parent::hook_output::HookOutput;
 use crate::parent::host_hooks::{c_path, run_hook};
 use crate::parent::readiness::Readiness;
 use crate::parent::vanished::killed_for_memory;
@@ -39,6 +40,7 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Err(e) => return Err(Error::kernel("open the start gate", "connect(2)", e)),
     };
+    let output = HookOutput::again(&container.record.own.hooks.output)?;
     let mut readiness = Readiness::listen(&container.directory)?;
     // Written first, so that a start that is killed does not leave a running container that seems created.
     let mut record = container.record.clone();
@@ -47,7 +49,7 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
     let cgroup = container.cgroup();
     let watch = cgroup.watch_oom();
     send_go(gate.as_fd()).map_err(|e| Error::kernel("open the start gate", "sendmsg(2)", e))?;
-    let outcome = executed(gate.as_fd());
+    let outcome = executed(gate.as_fd(), |stream, text| output.append(stream, text));
     if let (Outcome::Failed(_) | Outcome::Gone, Some(init)) = (&outcome, &container.init) {
         // It is on its way out; whoever reads the error must not find it running.
         wait_for_end(init)?;
@@ -66,7 +68,7 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
         }
         Outcome::Gone => return Err(gone_before_the_program(&cgroup, &watch)),
     }
-    poststart(&root, &container)?;
+    poststart(&root, &container, &output)?;
     // A service may take long to become ready, and may be killed or deleted meanwhile.
     drop(lock);
     if let (Some(readiness), Some(init)) = (&mut readiness, &container.init) {
@@ -83,12 +85,12 @@ pub fn gone_before_the_program(cgroup: &Cgroup, watch: &OomWatch) -> Error {
 }
 
 /// Runs the poststart hooks. A failing one ends the container.
-pub fn poststart(root: &Root, container: &Container) -> Result<()> {
+pub fn poststart(root: &Root, container: &Container, output: &HookOutput) -> Result<()> {
     let hooks = plan::hooks::later(&container.record.own.hooks)?.poststart;
     let state = container.record.hook_state().with_pid("running", container.record.init_process_pid);
     let bundle = c_path(&container.record.own.bundle)?;
     for hook in &hooks {
-        if let Err(error) = run_hook(hook, &state, &bundle) {
+        if let Err(error) = run_hook(hook, &state, &bundle, output) {
             return Err(undone(root, container, error));
         }
     }

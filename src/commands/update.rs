@@ -30,9 +30,13 @@ pub fn update(global: &Global, args: &Update) -> Result<i32> {
         return Err(not_running(container.status));
     }
     let layout = Layout::read()?;
-    let plan =
+    let mut plan =
         plan_update(stored(&container)?.as_ref(), &change, layout.mode(), layout.unified_controllers())?;
     let cgroup = container.cgroup();
+    if container.record.own.unit.is_some() && !plan.settings.is_empty() {
+        // Whatever it is told, systemd writes every file of the unit, and rounds this one.
+        plan.settings.splice(0..0, cgroup.quota());
+    }
     let before = cgroup.before(&plan)?;
     let mut change = match &container.record.own.unit {
         Some(unit) => systemd::update(&plan, &unit.name, unit.of_user)?,

@@ -23,7 +23,12 @@ pub(super) fn clone_init(
     let foreign: Vec<RawFd> = state.iter().copied().chain([ours.as_raw_fd()]).collect();
     let failed =
         |call: &'static str, e| Error::kernel("create the init process", call, e).at("/linux/namespaces");
-    let before = path::open_host_path(c".", 0).map_err(|e| failed("openat2(2)", e))?;
+    let before = match path::open_host_path(c".", 0) {
+        Ok(before) => Some(before),
+        // A user who was root a moment ago: no relative path leads anywhere from there.
+        Err(Errno::EACCES) => None,
+        Err(errno) => return Err(failed("openat2(2)", errno)),
+    };
     // The clone translates the working directory into the new mount namespace: that is how the child gets to the
     // root file system without a path.
     path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
@@ -61,7 +66,8 @@ pub(super) fn clone_init(
     if let Some(own) = own_pids {
         setns(own.as_fd(), flag::PID).map_err(|e| failed("setns(2)", e))?;
     }
-    path::fchdir(before.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
+    let back = before.map_or_else(path::chdir_root, |before| path::fchdir(before.as_fd()));
+    back.map_err(|e| failed("fchdir(2)", e))?;
     if plan.namespaces.stage {
         sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure))
     } else {

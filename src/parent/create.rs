@@ -76,12 +76,13 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
     let record = RefCell::new(None);
     let cloned = Cell::new(false);
     let (state, bundle) = (prepared.hook_state().clone(), prepared.bundle.clone());
+    let output = Rc::clone(&prepared.hook_output);
     let lock = directory.lock()?;
     let mut undo = Undo::default();
     // Last of all, when nothing is left: poststop hooks undo what the other hooks did.
     undo.push(|| {
         if cloned.get() {
-            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle);
+            run_poststop(&plan.hooks.poststop, &state.with_pid("stopped", 0), &bundle, &output);
         }
         Ok(())
     });
@@ -117,7 +118,8 @@ fn steps<'a>(
     let mut paths = planned.paths();
     // What exists already is not ours to remove.
     paths.retain(|_, path| !path.exists());
-    let mut record = Record::of_plan(plan, options.hooks.clone(), paths, options.rootless)?;
+    let hooks = HookLists { output: prepared.hook_output.real.clone(), ..options.hooks.clone() };
+    let mut record = Record::of_plan(plan, hooks, paths, options.rootless)?;
     record.own.recording = prepared.is_recorded();
     if let Some(mount) = &prepared.root_mount {
         let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
@@ -135,14 +137,19 @@ fn steps<'a>(
     // 2. The cgroup and its limits, before anything runs in it. A unit of systemd has to wait for the process.
     let made = Rc::new(RefCell::new(BTreeMap::new()));
     let (of_undo, unit) = (made.clone(), plan.cgroup.unit().zip(manager.clone()));
+    let paths = planned.paths();
     undo.push(move || {
-        let stopped = unit.map_or(Ok(()), |(unit, manager)| systemd::undo(&mut manager.borrow_mut(), unit));
+        let stopped = unit.map_or(Ok(()), |(unit, manager)| {
+            let mut manager = manager.borrow_mut();
+            systemd::undo(&mut manager, unit, plan.cgroup.rootless, &Cgroup::open(&paths))
+        });
         Cgroup::open(&of_undo.borrow()).remove().and(stopped)
     });
-    let setting = CgroupSetting { plan, directory, made: &made };
+    let setting = CgroupSetting { directory, made: &made };
     if manager.is_none() {
         let cgroup = Cgroup::create(&plan.cgroup, options.layout)?;
-        setting.limit(&cgroup, &mut record)?;
+        setting.write_down(&cgroup, &mut record)?;
+        cgroup.apply_limits(&plan.cgroup)?;
         let shown = prepare::shown_cgroups(plan, &cgroup, options.layout);
         prepared.cgroup_view = prepare::cgroup_view(plan, shown.clone(), options.layout)?;
         for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, shown)? {
@@ -157,12 +164,19 @@ fn steps<'a>(
         None => None,
     };
     let watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
-    // 3. The child, in its namespaces and in the cgroup.
+    // 3. The child, in its namespaces and in the cgroup. When it is where it belongs from birth, it begins at once.
+    let is_settled = |cgroup: &Cgroup| cgroup.is_v2() && prepared.cgroup_of_init(plan).is_some();
+    prepared.begins_at_once =
+        plan.has_independent_mounts() && prepared.cgroup.as_ref().is_some_and(is_settled);
     let (ours, theirs) =
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
     let ours_alone = [options.root.number(), directory.number()];
-    let ours_alone: Vec<RawFd> =
-        manager.iter().map(|manager| manager.borrow().number()).chain(ours_alone).collect();
+    let ours_alone: Vec<RawFd> = manager
+        .iter()
+        .map(|manager| manager.borrow().number())
+        .chain(prepared.hook_output.numbers())
+        .chain(ours_alone)
+        .collect();
     let init = clone_init(plan, prepared, (&ours, theirs), gate, &ours_alone)?;
     let of_undo = made.clone();
     let pidfd = init.pidfd.try_clone().map_err(|e| Error::io("keep the init process", "fcntl(2)", &e))?;
@@ -170,14 +184,17 @@ fn steps<'a>(
     undo.push(move || kill_all(Child { pid, pidfd }, &Cgroup::open(&of_undo.borrow())));
     cloned.set(true);
     record.set_init(&init).map_err(|error| match (&prepared.cgroup, &watch) {
-        (Some(cgroup), Some(watch)) => explain(error, &init, cgroup, watch),
+        (Some(cgroup), Some(watch)) => {
+            explain(error, &Talk { plan, prepared, init: &init, sync: ours.as_fd() }, cgroup, watch)
+        }
         _ => error,
     })?;
     directory.save(&record)?;
     // 4. Into the cgroup whoever is not born there. systemd makes its unit around the process.
     if let Some(manager) = &manager {
         let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;
-        setting.limit(&cgroup, &mut record)?;
+        setting.write_down(&cgroup, &mut record)?;
+        cgroup.apply(&plan.cgroup)?;
         for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, cgroup.mount_view())? {
             send_handle(ours.as_fd(), index, own.as_fd())
                 .map_err(|e| Error::kernel("talk to the init process", "sendmsg(2)", e))?;
@@ -186,10 +203,11 @@ fn steps<'a>(
     }
     let cgroup = prepared.cgroup.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the cgroup is missing"))?;
     let watch = watch.unwrap_or_else(|| cgroup.watch_oom());
-    let explained = |error| explain(error, &init, cgroup, &watch);
     let talk = Talk { plan, prepared, init: &init, sync: ours.as_fd() };
+    let explained = |error| explain(error, &talk, cgroup, &watch);
     let bring_up = |undo: &mut Undo<'a>| {
         if manager.is_none() {
+            cgroup.apply_devices(&plan.cgroup)?;
             cgroup.attach(init.pid, prepared.cgroup_of_init(plan).is_some())?;
         }
         if let Some(group) = group {
@@ -243,23 +261,21 @@ fn steps<'a>(
     Ok((init, ours, cgroup, watch))
 }
 
-/// What turns a new cgroup into that of the container.
+/// Where a new cgroup is written down.
 struct CgroupSetting<'a> {
-    plan: &'a Plan,
     directory: &'a Directory,
     /// The paths that the undo list removes.
     made: &'a RefCell<BTreeMap<String, PathBuf>>,
 }
 
 impl CgroupSetting<'_> {
-    /// Writes down that it exists, then sets its limits.
-    fn limit(&self, cgroup: &Cgroup, record: &mut Record) -> Result<()> {
+    /// Writes down that it exists.
+    fn write_down(&self, cgroup: &Cgroup, record: &mut Record) -> Result<()> {
         record.cgroup_paths = cgroup.paths();
         record.own.owns_cgroups = true;
         *self.made.borrow_mut() = cgroup.paths();
         self.directory.save(record)?;
-        self.directory.save_cgroups(&record.cgroup_paths)?;
-        cgroup.apply(&self.plan.cgroup)
+        self.directory.save_cgroups(&record.cgroup_paths)
     }
 }
 

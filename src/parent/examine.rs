@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::root_mount::RootMount;
-use super::{id_maps, net_devices, prepare};
+use super::{hook_output, id_maps, net_devices, prepare};
 use crate::cgroup::{self, Layout};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::plan::Plan;
@@ -120,6 +120,7 @@ fn cgroups(plan: &Plan, layout: &Layout, report: &mut Report) -> Result<()> {
 /// Programs of hooks. Those of startContainer are files of the container, which may come with a mount.
 fn hooks(plan: &Plan, report: &mut Report) -> Result<()> {
     let hooks = &plan.hooks;
+    report.keep(hook_output::real(&hooks.output))?;
     let of_host =
         [&hooks.prestart, &hooks.create_runtime, &hooks.create_container, &hooks.poststart, &hooks.poststop];
     for hook in of_host.into_iter().flatten() {

@@ -2,7 +2,6 @@
 //!
 //! No lock is taken and the state is not changed: many of these run at once in one container.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use super::announce::{send_pidfd, write_pid_file};
 use super::birth::sibling_of;
 use super::limits::{reset_affinity, set_limits, set_oom_score};
 
+use super::foreign::{self, has_ended, stopped};
 use super::prepare::{Filter, Passed};
 use super::relay::Relay;
 use super::{console, failure, seccomp_agent};
@@ -20,12 +20,11 @@ use crate::cgroup::{Cgroup, systemd};
 use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
-use crate::plan::namespaces::{KINDS, flag};
 use crate::resctrl::Resctrl;
 use crate::state::{Container, Status};
 use crate::sync::{FromChild, Phase, receive, send_go};
 use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child};
-use crate::sys::{fd, path, process, signal};
+use crate::sys::{fd, process, signal};
 
 /// What the command decides.
 pub struct Options<'a> {
@@ -64,9 +63,8 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
     let init = options.container.init.as_ref().ok_or_else(stopped)?;
     // 1. Everything is found before anything is started.
     let (console, relay) = console::connect(plan.process.terminal, options.console_socket.as_deref())?;
-    let is_waiting = options.container.status == Status::Created;
-    let namespaces = foreign_namespaces(plan, init, is_waiting)?;
-    let root = foreign_root(plan, init)?;
+    let namespaces = foreign::namespaces(plan.namespaces, options.container, init, options.signals)?;
+    let root = foreign::root(plan.namespaces, init)?;
     let own = options.container.cgroup();
     let cgroup = choose_cgroup(&own, init, options.sub_cgroups)?;
     let watch = cgroup.watch_oom();
@@ -74,8 +72,9 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
         fd::seqpacket_pair().map_err(|e| Error::kernel("make a socket pair", "socketpair(2)", e))?;
     let task = ExecTask {
         plan,
-        namespaces,
+        namespaces: namespaces.kinds,
         init: init.pidfd.as_fd(),
+        handles: &namespaces.handles,
         root: root.as_ref().map(AsFd::as_fd),
         console: console.as_ref().map(AsFd::as_fd),
         passed: &options.passed,
@@ -104,58 +103,8 @@ pub fn exec(plan: &ExecPlan, options: &Options) -> Result<Executed> {
     }
 }
 
-fn stopped() -> Error {
-    Error::state("cannot exec in a stopped container")
-}
-
 fn died() -> Error {
     Error::new(Kind::Kernel, "the process died while it was set up")
-}
-
-/// The kinds of namespaces in which the container's init process is and this one is not, of those that the
-/// container was given.
-fn foreign_namespaces(plan: &ExecPlan, init: &Child, is_waiting: bool) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let mut flags = 0;
-    for (flag, name, file, _) in KINDS.iter().filter(|(flag, ..)| plan.namespaces & flag != 0) {
-        let inode = |process: &str| {
-            std::fs::metadata(format!("/proc/{process}/ns/{file}")).map(|found| (found.dev(), found.ino()))
-        };
-        let own = inode("self")
-            .map_err(|e| Error::io(format!("look up the own {name} namespace"), "statx(2)", &e))?;
-        match inode(&init.pid.to_string()) {
-            Ok(other) if other != own => flags |= flag,
-            Ok(_) => {}
-            Err(_) if has_ended(init) => return Err(stopped()),
-            Err(e) if is_waiting && e.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Error::state("cannot exec in a container that has not been started")
-                    .call("statx(2)", Errno::EACCES)
-                    .hint("until then its process is hidden from the unprivileged user whose it is; start it first"));
-            }
-            Err(e) => {
-                let doing = format!("look up the {name} namespace of the container");
-                return Err(Error::io(doing, "statx(2)", &e));
-            }
-        }
-    }
-    // Held by pidfd and alive: the number did not come to mean another process meanwhile.
-    if has_ended(init) { Err(stopped()) } else { Ok(flags) }
-}
-
-/// The root directory of the container's init process, when the container has no mount namespace that leads there.
-fn foreign_root(plan: &ExecPlan, init: &Child) -> Result<Option<OwnedFd>> {
-    if plan.namespaces & flag::MOUNT != 0 {
-        return Ok(None);
-    }
-    let failed = |e| Error::kernel("open the root directory of the container", "openat2(2)", e);
-    let path = CString::new(format!("/proc/{}/root", init.pid)).map_err(|_| failed(Errno::EINVAL))?;
-    let root = path::open_host_path(&path, libc::O_DIRECTORY).map_err(failed)?;
-    if has_ended(init) { Err(stopped()) } else { Ok(Some(root)) }
-}
-
-fn has_ended(process: &Child) -> bool {
-    let mut fds = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// The cgroups of the container, those below that `--cgroup` names, or where init has moved itself.
@@ -365,23 +314,7 @@ impl Attempt<'_> {
     /// Waits until the process says something or is gone. In the foreground a signal that asks for the end gives up:
     /// in a paused container there may be nothing to hear for a long time.
     fn wait_for_message(&self) -> Result<()> {
-        let Some(signals) = self.options.signals else { return Ok(()) };
-        loop {
-            let mut fds =
-                [PollFd::new(self.sync, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(Error::kernel("listen to the process", "poll(2)", e)),
-            }
-            if fds[0].any().unwrap_or(false) {
-                return Ok(());
-            }
-            while let Ok(Some(number)) = signal::next(signals) {
-                if matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT) {
-                    return Err(Error::state(format!("interrupted by signal {number}")));
-                }
-            }
-        }
+        until_heard(self.sync, self.options.signals)
     }
 
     /// Ends what has been started. Returns how the process that was to run the program ended.
@@ -393,6 +326,28 @@ impl Attempt<'_> {
             let _ = child.kill(libc::SIGKILL);
             if is_paused { child.try_wait().ok().flatten() } else { child.wait().ok() }.or(last)
         })
+    }
+}
+
+/// Waits for the next word on a socket. A process of a container that is paused may keep one waiting for good, which
+/// `signals`, if there are any, end: the command fails then.
+pub(super) fn until_heard(socket: BorrowedFd, signals: Option<&SignalFd>) -> Result<()> {
+    let Some(signals) = signals else { return Ok(()) };
+    loop {
+        let mut fds =
+            [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::kernel("listen to the process", "poll(2)", e)),
+        }
+        if fds[0].any().unwrap_or(false) {
+            return Ok(());
+        }
+        while let Ok(Some(number)) = signal::next(signals) {
+            if matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT) {
+                return Err(Error::state(format!("interrupted by signal {number}")));
+            }
+        }
     }
 }
 

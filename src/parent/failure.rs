@@ -10,6 +10,7 @@ use crate::error::{Errno, Error, Kind};
 use crate::hints;
 use crate::plan::Plan;
 use crate::plan::exec::ExecPlan;
+use crate::plan::limits::Limits;
 use crate::plan::mounts::{Kind as MountKind, Mount};
 use crate::plan::process::{Process, Program};
 use crate::plan::security::Security;
@@ -72,7 +73,11 @@ fn path(bytes: &[u8]) -> &Path {
 /// The error of a failure in a process that was to be added to a container.
 pub fn exec_error(plan: &ExecPlan, failure: &Failure) -> Error {
     of_program(&plan.process, failure).unwrap_or_else(|| {
-        sentence(place_in_process(&plan.process, &plan.security, failure.phase, failure.call), failure)
+        let place = match failure.phase {
+            Phase::Limits => limit(&plan.limits, failure.item as usize),
+            phase => place_in_process(&plan.process, &plan.security, phase, failure.call),
+        };
+        sentence(place, failure)
     })
 }
 
@@ -144,6 +149,13 @@ fn program(process: &Process, call: Call, errno: Option<Errno>, name: &str) -> E
     }
 }
 
+fn limit(limits: &Limits, item: usize) -> (String, String) {
+    match limits.rlimits.get(item) {
+        Some((limit, at)) => (limit.setting(), at.clone()),
+        None => (Phase::Limits.text().to_owned(), String::new()),
+    }
+}
+
 fn hook(plan: &Plan, phase: Phase, item: usize) -> Option<&crate::plan::hooks::Hook> {
     match phase {
         Phase::CreateContainerHooks => plan.hooks.create_container.get(item),
@@ -185,6 +197,7 @@ fn place(plan: &Plan, phase: Phase, item: usize, call: Call) -> (String, String)
             Some(join) => (format!("enter the namespace {}", join.path.to_string_lossy()), join.at.clone()),
             None => fixed("/linux/namespaces"),
         },
+        Phase::Limits => limit(&plan.limits, item),
         Phase::OomScore => fixed("/process/oomScoreAdj"),
         Phase::TimeOffsets => fixed("/linux/timeOffsets"),
         Phase::HostName => fixed("/hostname"),

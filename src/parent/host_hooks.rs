@@ -3,14 +3,16 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
+use super::hook_output::HookOutput;
 use crate::error::{Error, Kind, Result};
 use crate::hooks::{self, Setting};
 use crate::plan::hooks::Hook;
 use crate::sys::path;
 
 /// Runs a hook in the namespaces of the runtime, with the bundle as its working directory.
-pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString) -> Result<()> {
-    hooks::run(hook, state, &Setting::in_directory(bundle)).map_err(|failed| {
+pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString, output: &HookOutput) -> Result<()> {
+    let printed = |stream, text: &[u8]| output.append(stream, text);
+    hooks::run(hook, state, &Setting::in_directory(bundle, &printed)).map_err(|failed| {
         Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.0)).at(&hook.at)
     })
 }
@@ -18,11 +20,11 @@ pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString) -> Result<()> {
 /// Runs every poststop hook. A failing one is reported and the next one runs.
 ///
 /// Source: runtime.md#lifecycle, step 13.
-pub fn run_poststop(list: &[Hook], state: &[u8], bundle: &CString) {
+pub fn run_poststop(list: &[Hook], state: &[u8], bundle: &CString, output: &HookOutput) {
     let root = c"/".to_owned();
     let gone = path::open_host_path(bundle, libc::O_DIRECTORY).is_err();
     for hook in list {
-        if let Err(error) = run_hook(hook, state, if gone { &root } else { bundle }) {
+        if let Err(error) = run_hook(hook, state, if gone { &root } else { bundle }, output) {
             crate::log::warn(&error.to_string());
         }
     }

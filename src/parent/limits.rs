@@ -2,6 +2,7 @@
 
 use super::id_maps;
 use crate::error::{Errno, Error, Result};
+use crate::hints;
 use crate::plan::limits::Limits;
 use crate::sys::process::{self, Limit};
 
@@ -21,23 +22,13 @@ pub(super) fn set_oom_score(limits: &Limits, pid: i32) -> Result<()> {
         .map_err(|e| e.hint("lowering the score below the caller's needs CAP_SYS_RESOURCE"))
 }
 
-/// Sets the resource limits of a process that is being set up, from outside and with the privileges of here.
+/// Sets the resource limits of a process that is being set up, from outside and with the privileges of here, which a
+/// process in a user namespace does not have.
 pub(super) fn set_limits(limits: &Limits, pid: i32) -> Result<()> {
     for (limit, at) in &limits.rlimits {
-        let mut value = Limit { soft: limit.soft, hard: limit.hard };
-        if limit.resource == libc::RLIMIT_NOFILE {
-            // The child still needs a few; it lowers the limit itself at the end, which anybody may.
-            value =
-                Limit { soft: limit.hard.max(FEWEST_DESCRIPTORS), hard: limit.hard.max(FEWEST_DESCRIPTORS) };
-        }
-        process::set_limit(pid, limit.resource, value).map_err(|e| {
-            Error::kernel(format!("set {} to {}:{}", limit.name, limit.soft, limit.hard), "prlimit(2)", e)
-                .at(at)
-                .hint("raising a hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open")
-        })?;
+        let (soft, hard) = limit.during_setup();
+        process::set_limit(pid, limit.resource, Limit { soft, hard })
+            .map_err(|e| Error::kernel(limit.setting(), "prlimit(2)", e).at(at).hint(hints::HARD_LIMIT))?;
     }
     Ok(())
 }
-
-/// What the set-up needs, whatever the container gets.
-const FEWEST_DESCRIPTORS: u64 = 256;

@@ -12,7 +12,7 @@ use teu_seccomp::record::Recording;
 
 use super::foreground::{Companion, wait_with};
 use crate::error::Result;
-use crate::sync::{Heard, Outcome, hear};
+use crate::sync::{Heard, Outcome, Stream, hear};
 use crate::sys::{fd, notify};
 
 /// Listeners, and what was heard.
@@ -30,7 +30,11 @@ impl Recorder<'_> {
     }
 
     /// Serves the container until its program was executed, or was not.
-    pub fn until_executed(&mut self, channel: BorrowedFd) -> Result<Outcome> {
+    pub fn until_executed(
+        &mut self,
+        channel: BorrowedFd,
+        printed: impl Fn(Stream, &[u8]),
+    ) -> Result<Outcome> {
         let mut about_to = false;
         loop {
             let (ready, listeners) = wait_with(self, vec![PollFd::new(channel, PollFlags::POLLIN)])?;
@@ -40,6 +44,7 @@ impl Recorder<'_> {
             }
             match hear(channel, &mut about_to) {
                 Heard::Progress => {}
+                Heard::Printed(stream, text) => printed(stream, &text),
                 Heard::Listener(listener) => self.add(listener),
                 Heard::Last(outcome) => return Ok(outcome),
             }

@@ -6,35 +6,41 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::termios::Termios;
 
+use super::outlet::Outlet;
 use crate::error::{Errno, Error, Result};
-use crate::sys::{fd, signal, tty};
+use crate::sys::{fd, path, signal, tty};
 
 /// The most that is buffered in one direction, in bytes; beyond it the writer has to wait.
 const MOST: usize = 64 * 1024;
 
 /// The caller's terminal in raw mode. Its settings come back when this is dropped.
 pub struct RawTerminal {
-    fd: BorrowedFd<'static>,
+    fd: OwnedFd,
     before: Termios,
 }
 
 impl RawTerminal {
-    /// Switches the first of standard input, output and error that is a terminal.
+    /// Switches the first of standard input, output and error that is a terminal, else the controlling terminal.
     pub fn of_caller() -> Option<RawTerminal> {
-        let fd = (0..=2).map(fd::stdio).find(|stream| tty::is_terminal(*stream))?;
-        let before = tty::make_raw(fd).ok()?;
+        let stream = (0..=2).map(fd::stdio).find(|stream| tty::is_terminal(*stream));
+        let fd = match stream {
+            Some(stream) => fd::duplicate(stream),
+            None => path::openat2(path::cwd_fd(), c"/dev/tty", libc::O_RDWR | libc::O_NOCTTY, 0, 0),
+        };
+        let fd = fd.ok()?;
+        let before = tty::make_raw(fd.as_fd()).ok()?;
         Some(RawTerminal { fd, before })
     }
 
     /// Rows and columns.
     fn size(&self) -> Option<(u16, u16)> {
-        tty::size(self.fd).ok()
+        tty::size(self.fd.as_fd()).ok()
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        let _ = tty::restore(self.fd, &self.before);
+        let _ = tty::restore(self.fd.as_fd(), &self.before);
     }
 }
 
@@ -42,6 +48,7 @@ impl Drop for RawTerminal {
 pub struct Relay {
     master: OwnedFd,
     outer: Option<RawTerminal>,
+    outlet: Outlet,
     to_container: Buffer,
     to_caller: Buffer,
     input_open: bool,
@@ -59,12 +66,13 @@ impl Relay {
         fd::set_nonblocking(master.as_fd()).map_err(|e| failed("fcntl(2)", e))?;
         let outer = RawTerminal::of_caller();
         if outer.is_some() {
-            // The outer terminal is raw now and would show what both translate.
+            // The outer terminal still translates what it shows, and would show what both translate.
             let _ = tty::clear_newline_translation(master.as_fd());
         }
         let relay = Relay {
             master,
             outer,
+            outlet: Outlet::of_stdout(),
             to_container: Buffer::new(),
             to_caller: Buffer::new(),
             input_open: true,
@@ -99,7 +107,7 @@ impl Relay {
             list.push((Interest::Input, PollFd::new(fd::stdio(0), PollFlags::POLLIN)));
         }
         if !self.to_caller.is_empty() {
-            list.push((Interest::Output, PollFd::new(fd::stdio(1), PollFlags::POLLOUT)));
+            list.push((Interest::Output, PollFd::new(self.outlet.fd(), PollFlags::POLLOUT)));
         }
         list
     }
@@ -107,7 +115,8 @@ impl Relay {
     pub(super) fn serve(&mut self, interest: Interest) {
         match interest {
             Interest::Master => {
-                if let Err(errno) = self.to_container.pour(self.master.as_fd())
+                let master = &self.master;
+                if let Err(errno) = self.to_container.pour(|bytes| nix::unistd::write(master, bytes))
                     && errno != Errno::EAGAIN
                 {
                     self.to_container.clear();
@@ -116,7 +125,8 @@ impl Relay {
             }
             Interest::Input => self.input_open = self.to_container.fill_once(fd::stdio(0)),
             Interest::Output => {
-                if let Err(errno) = self.to_caller.pour_once(fd::stdio(1))
+                let outlet = &self.outlet;
+                if let Err(errno) = self.to_caller.pour_once(|bytes| outlet.write(bytes))
                     && errno != Errno::EAGAIN
                 {
                     // Nobody reads any more; the container must not be blocked by that.
@@ -138,11 +148,12 @@ impl Relay {
             if self.to_caller.is_empty() {
                 return;
             }
-            match self.to_caller.pour_once(fd::stdio(1)) {
+            let outlet = &self.outlet;
+            match self.to_caller.pour_once(|bytes| outlet.write(bytes)) {
                 Ok(length) => passed += length,
                 Err(Errno::EAGAIN) => {
                     let mut waiting = [
-                        PollFd::new(fd::stdio(1), PollFlags::POLLOUT),
+                        PollFd::new(self.outlet.fd(), PollFlags::POLLOUT),
                         PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                     ];
                     let _ = poll(&mut waiting, PollTimeout::NONE);
@@ -165,6 +176,9 @@ pub(super) enum Interest {
     Input,
     Output,
 }
+
+/// How much was written.
+type Written = std::result::Result<usize, Errno>;
 
 /// Bytes on their way in one direction.
 struct Buffer {
@@ -222,8 +236,8 @@ impl Buffer {
     }
 
     /// Writes once. Returns how much.
-    fn pour_once(&mut self, to: BorrowedFd) -> std::result::Result<usize, Errno> {
-        match nix::unistd::write(to, &self.bytes[self.start..self.end]) {
+    fn pour_once(&mut self, write: impl Fn(&[u8]) -> Written) -> Written {
+        match write(&self.bytes[self.start..self.end]) {
             Ok(length) => {
                 self.start += length;
                 if self.is_empty() {
@@ -237,9 +251,9 @@ impl Buffer {
     }
 
     /// Writes everything.
-    fn pour(&mut self, to: BorrowedFd) -> std::result::Result<(), Errno> {
+    fn pour(&mut self, write: impl Fn(&[u8]) -> Written) -> std::result::Result<(), Errno> {
         while !self.is_empty() {
-            self.pour_once(to)?;
+            self.pour_once(&write)?;
         }
         Ok(())
     }

@@ -24,15 +24,23 @@ impl Talk<'_> {
         match send_go(self.sync) {
             Ok(()) => Ok(()),
             // It has died; why is in the message it may have left.
-            Err(Errno::EPIPE) => Err(self.last_words()),
+            Err(Errno::EPIPE) => Err(self.last_words().unwrap_or_else(vanished::died)),
             Err(e) => Err(Error::kernel("talk to the init process", "sendmsg(2)", e)),
         }
     }
 
-    fn last_words(&self) -> Error {
-        match receive(self.sync) {
-            Ok(Some((FromChild::Failure(failure), _))) => failure::error(self.plan, &failure),
-            _ => vanished::died(),
+    /// Why the init process gave up, when it has ended and said so.
+    pub(super) fn last_words(&self) -> Option<Error> {
+        loop {
+            match receive(self.sync) {
+                Ok(Some((FromChild::Printed(stream, text), _))) => {
+                    self.prepared.hook_output.append(stream, &text)
+                }
+                Ok(Some((FromChild::Failure(failure), _))) => {
+                    return Some(failure::error(self.plan, &failure));
+                }
+                _ => return None,
+            }
         }
     }
 
@@ -42,6 +50,11 @@ impl Talk<'_> {
                 .map_err(|e| Error::kernel("listen to the init process", "recvmsg(2)", e))?;
             let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
             match message {
+                // Nobody waits for an answer.
+                Some(FromChild::Printed(stream, text)) => {
+                    self.prepared.hook_output.append(stream, &text);
+                    continue;
+                }
                 Some(FromChild::TimeOffsets) => {
                     let offsets = self.plan.namespaces.time_offsets.as_deref().unwrap_or_default();
                     id_maps::write_file(self.init.pid, "timens_offsets", offsets, "/linux/timeOffsets")?;
@@ -78,7 +91,7 @@ impl Talk<'_> {
     fn run_host_hooks(&self) -> Result<()> {
         let state = self.prepared.hook_state().with_pid("creating", self.init.pid);
         for hook in self.plan.hooks.prestart.iter().chain(&self.plan.hooks.create_runtime) {
-            run_hook(hook, &state, &self.prepared.bundle)?;
+            run_hook(hook, &state, &self.prepared.bundle, &self.prepared.hook_output)?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use teu_seccomp::{Action, Instruction, SeccompData, simulate};
 use super::foreground::Companion;
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result};
-use crate::sync::{Heard, Outcome, hear};
+use crate::sync::{Heard, Outcome, Stream, hear};
 use crate::sys::clone::{Child, Ended};
 use crate::sys::ptrace::{self, Change, Edge, Options, Stop};
 use crate::sys::signal;
@@ -112,17 +112,21 @@ impl<'a> Tracer<'a> {
     /// about the end of its hooks.
     ///
     /// Errors: poll(2) fails.
-    pub fn until_executed(&mut self, channel: BorrowedFd) -> Result<Outcome> {
+    pub fn until_executed(
+        &mut self,
+        channel: BorrowedFd,
+        printed: impl Fn(Stream, &[u8]),
+    ) -> Result<Outcome> {
         let mut about_to = false;
         loop {
             let mut waiting = [PollFd::new(channel, PollFlags::POLLIN)];
             match poll(&mut waiting, STOPPED_FOR) {
                 Ok(0) | Err(Errno::EINTR) => self.work(),
-                Ok(_) => {
-                    if let Heard::Last(outcome) = hear(channel, &mut about_to) {
-                        return Ok(outcome);
-                    }
-                }
+                Ok(_) => match hear(channel, &mut about_to) {
+                    Heard::Last(outcome) => return Ok(outcome),
+                    Heard::Printed(stream, text) => printed(stream, &text),
+                    Heard::Progress | Heard::Listener(_) => {}
+                },
                 Err(e) => return Err(Error::kernel("wait for the program", "poll(2)", e)),
             }
         }

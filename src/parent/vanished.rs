@@ -1,8 +1,9 @@
 //! Why an init process ended before there was a program.
 
+use super::talk::Talk;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::error::{Error, Kind};
-use crate::sys::clone::{Child, Ended};
+use crate::sys::clone::Ended;
 
 pub(super) fn died() -> Error {
     Error::new(Kind::Kernel, "the init process died while it was set up")
@@ -15,12 +16,13 @@ pub fn killed_for_memory(cgroup: &Cgroup, watch: &OomWatch) -> Option<Error> {
     Some(Error::new(Kind::Kernel, format!("container init was {text}")).at("/linux/resources/memory/limit"))
 }
 
-/// Evidence beats errno: a process that vanished under a memory limit was killed by it, whatever failed for that.
-pub(super) fn explain(error: Error, init: &Child, cgroup: &Cgroup, watch: &OomWatch) -> Error {
+/// Evidence beats errno: a process that gave up has said why, and one that vanished under a memory limit was killed by
+/// it, whatever failed here for that.
+pub(super) fn explain(error: Error, talk: &Talk, cgroup: &Cgroup, watch: &OomWatch) -> Error {
     let is_riddle = error.doing() == died().doing();
-    let ended = if is_riddle { init.wait().map(Some) } else { init.try_wait() };
+    let ended = if is_riddle { talk.init.wait().map(Some) } else { talk.init.try_wait() };
     if !matches!(ended, Ok(None))
-        && let Some(error) = killed_for_memory(cgroup, watch)
+        && let Some(error) = talk.last_words().or_else(|| killed_for_memory(cgroup, watch))
     {
         return error;
     }

@@ -156,7 +156,8 @@ impl CgroupPlan {
         }
     }
 
-    /// One line for each thing that would be made or written, with the pointer that asks for it.
+    /// One line for each thing that would be made or written before the process exists, with the pointer that asks for
+    /// it.
     pub fn lines(&self) -> Vec<(String, String)> {
         if self.driver == Driver::Disabled {
             return vec![("no cgroup".to_owned(), String::new())];
@@ -169,13 +170,16 @@ impl CgroupPlan {
             lines.push(("property PIDs = [the init process]".to_owned(), path::POINTER.to_owned()));
         }
         lines.extend(self.settings.iter().map(|setting| (setting.to_string(), setting.pointer.clone())));
-        lines.extend(
-            self.devices
-                .to_lines()
-                .into_iter()
-                .map(|line| (format!("devices: {line}"), devices::POINTER.to_owned())),
-        );
         lines
+    }
+
+    /// The same for the filter of devices, which follows when the process exists.
+    pub fn device_lines(&self) -> Vec<(String, String)> {
+        if self.driver == Driver::Disabled {
+            return Vec::new();
+        }
+        let lines = self.devices.to_lines().into_iter();
+        lines.map(|line| (format!("devices: {line}"), devices::POINTER.to_owned())).collect()
     }
 }
 

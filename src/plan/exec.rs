@@ -140,7 +140,7 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
     Ok(ExecPlan {
         identity,
         // What there was to say about the container was said when it was created.
-        security: security::plan(config, &process, host, report)?,
+        security: security::plan(config, &process, &annotations, host, report)?,
         limits: limits::plan(&process, base, report)?,
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),

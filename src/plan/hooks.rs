@@ -2,10 +2,13 @@
 //!
 //! Source: config.md#posix-platform-hooks.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::{Hook as ConfigHook, Hooks as ConfigHooks};
+use serde::{Deserialize, Serialize};
 
 use super::{c_string, item};
 use crate::abi::StringList;
@@ -48,6 +51,49 @@ pub struct Hook {
     pub at: String,
 }
 
+/// The annotation that names the file to which the standard output of hooks is appended.
+pub const STDOUT: &str = "run.oci.hooks.stdout";
+/// The same for their standard error.
+pub const STDERR: &str = "run.oci.hooks.stderr";
+
+/// Files to which what hooks print is appended, absolute. crun: these annotations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Of their standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<PathBuf>,
+    /// Of their standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<PathBuf>,
+}
+
+impl Output {
+    /// True when nobody wants what hooks print.
+    pub fn is_none(&self) -> bool {
+        *self == Output::default()
+    }
+
+    /// The files and the annotations that name them.
+    pub fn files(&self) -> [(&'static str, Option<&Path>); 2] {
+        [(STDOUT, self.stdout.as_deref()), (STDERR, self.stderr.as_deref())]
+    }
+}
+
+/// Plans where what hooks print goes. Relative paths are in the bundle, as all paths of the configuration.
+pub fn output(annotations: &BTreeMap<String, String>, bundle: &Path, report: &mut Report) -> Result<Output> {
+    let file = |name: &str| -> Result<Option<PathBuf>> {
+        let Some(path) = annotations.get(name) else { return Ok(None) };
+        let at = format!("/annotations/{name}");
+        c_string(path, &at)?;
+        if path.ends_with('/') || Path::new(path).file_name().is_none() {
+            return Err(Error::config(at, format!("\"{path}\" is no path of a file")));
+        }
+        Ok(Some(bundle.join(path)))
+    };
+    let stdout = report.keep(file(STDOUT))?.flatten();
+    Ok(Output { stdout, stderr: report.keep(file(STDERR))?.flatten() })
+}
+
 /// The six kinds, each in order.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
@@ -63,19 +109,26 @@ pub struct Hooks {
     pub poststart: Vec<Hook>,
     /// `poststop`.
     pub poststop: Vec<Hook>,
+    /// Where what they print goes.
+    pub output: Output,
 }
 
 impl Hooks {
-    /// Whether programs run in the namespaces of the runtime while the container is made.
-    pub fn has_of_runtime(&self) -> bool {
+    /// Some run in the namespaces of the runtime while the container is created.
+    pub fn has_any_of_host(&self) -> bool {
         !self.prestart.is_empty() || !self.create_runtime.is_empty()
     }
 }
 
 /// Plans all hooks; `environment` is that of the container's process, which startContainer hooks get when they
 /// have none of their own.
-pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut Report) -> Result<Hooks> {
-    let Some(hooks) = hooks else { return Ok(Hooks::default()) };
+pub fn plan(
+    hooks: Option<&ConfigHooks>,
+    output: Output,
+    environment: &StringList,
+    report: &mut Report,
+) -> Result<Hooks> {
+    let Some(hooks) = hooks else { return Ok(Hooks { output, ..Hooks::default() }) };
     #[allow(deprecated)] // prestart still has to be supported
     let prestart = hooks.prestart();
     Ok(Hooks {
@@ -85,6 +138,7 @@ pub fn plan(hooks: Option<&ConfigHooks>, environment: &StringList, report: &mut 
         start_container: list(hooks.start_container(), kind::START_CONTAINER, Some(environment), report)?,
         poststart: list(hooks.poststart(), kind::POSTSTART, None, report)?,
         poststop: list(hooks.poststop(), kind::POSTSTOP, None, report)?,
+        output,
     })
 }
 
@@ -94,6 +148,7 @@ pub fn later(hooks: &crate::state::HookLists) -> Result<Hooks> {
     Ok(Hooks {
         poststart: list(&hooks.poststart, kind::POSTSTART, None, report)?,
         poststop: list(&hooks.poststop, kind::POSTSTOP, None, report)?,
+        output: hooks.output.clone(),
         ..Hooks::default()
     })
 }

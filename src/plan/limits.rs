@@ -1,4 +1,4 @@
-//! `process.rlimits` and `process.oomScoreAdj`, which the parent sets from outside.
+//! `process.rlimits` and `process.oomScoreAdj`.
 //!
 //! Source: config.md#posix-process, config-linux.md (oomScoreAdj); prlimit(2).
 
@@ -19,6 +19,25 @@ pub struct Rlimit {
     pub soft: u64,
     /// Hard.
     pub hard: u64,
+}
+
+impl Rlimit {
+    /// Soft and hard limit while the process is set up. The set-up needs some descriptors, whatever the program gets;
+    /// that limit is lowered at the end, which anybody may.
+    pub fn during_setup(&self) -> (u64, u64) {
+        const FEWEST_DESCRIPTORS: u64 = 256;
+        if self.resource == libc::RLIMIT_NOFILE {
+            let least = self.hard.max(FEWEST_DESCRIPTORS);
+            (least, least)
+        } else {
+            (self.soft, self.hard)
+        }
+    }
+
+    /// What setting it is called in errors.
+    pub fn setting(&self) -> String {
+        format!("set {} to {}:{}", self.name, self.soft, self.hard)
+    }
 }
 
 /// All of them.

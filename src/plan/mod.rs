@@ -145,6 +145,19 @@ impl Plan {
     pub fn may_show_itself(&self) -> bool {
         self.of_caller & CAP_SYS_PTRACE == 0 && matches!(self.namespaces.user, namespaces::User::New { .. })
     }
+
+    /// The init process can make its namespaces and mounts while the parent still works for it, because nothing of what
+    /// the parent does to it has a part in them: no id map, no offset of a clock, no device of a network, no owner of
+    /// the cgroup, no filter of devices.
+    pub fn has_independent_mounts(&self) -> bool {
+        let namespaces = &self.namespaces;
+        let awaits_ids = self.rootless || namespaces.stage || namespaces.has_user() || self.delegates_cgroup;
+        let independent = |mount: &mounts::Mount| mount.id_mapping.is_none() && mount.is_without_devices();
+        !awaits_ids
+            && namespaces.time_offsets.is_none()
+            && self.net_devices.is_empty()
+            && self.mounts.iter().all(independent)
+    }
 }
 
 /// Makes the plan of `create` and `run`.
@@ -199,8 +212,9 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
     if report.goes_on() {
         advice::advise(config, report);
     }
-    let security = security::plan(config, process, host, report)?;
-    security::label_mounts(&security, &annotations, &mut mounts, report)?;
+    let mut security = security::plan(config, process, &annotations, host, report)?;
+    security::label_mounts(&mut security, &annotations, &namespaces, &mut mounts, report)?;
+    let output = hooks::output(&annotations, &request.bundle, report)?;
     let intel_rdt = intel_rdt::plan(linux, &request.id, host, report)?;
     Ok(Plan {
         id: request.id.clone(),
@@ -211,7 +225,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         uts: uts::plan(spec, &namespaces, report)?,
         sysctls: sysctl::plan(linux, &namespaces, report)?,
         limits: limits::plan(process, "/process", report)?,
-        hooks: hooks::plan(spec.hooks().as_ref(), &planned_process.environment, report)?,
+        hooks: hooks::plan(spec.hooks().as_ref(), output, &planned_process.environment, report)?,
         keyring: if request.no_new_keyring {
             None
         } else {

@@ -3,9 +3,11 @@
 //! Source: config.md#mounts, config.md#linux-mount-options; mount_setattr(2), fsconfig(2), mount(8).
 
 mod options;
+mod overlay;
 mod owner;
 
 use std::ffi::CString;
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as ConfigMount, Spec};
 
@@ -112,6 +114,8 @@ pub enum Kind {
         copy_up: bool,
         /// The mode of an existing destination is kept, unless the parameters say `mode=`.
         keep_mode: bool,
+        /// The label of its root, where the file system takes none as a parameter.
+        label: Option<CString>,
     },
     /// The container's view of the cgroups, whatever the host has.
     Cgroup {
@@ -151,6 +155,18 @@ impl Mount {
     /// True when the destination is exactly this path (without leading slash).
     pub fn is_at(&self, path: &str) -> bool {
         self.destination.as_bytes() == path.as_bytes()
+    }
+
+    /// True when making it opens no device and makes no node, so that the filter of devices has no say in it. Only the
+    /// file systems that every container has are known to be like that.
+    pub fn is_without_devices(&self) -> bool {
+        match &self.kind {
+            Kind::Bind { .. } | Kind::Cgroup { .. } | Kind::Remount => true,
+            Kind::FileSystem { fstype, copy_up, .. } => {
+                let known: [&[u8]; 5] = [b"proc", b"sysfs", b"tmpfs", b"devpts", b"mqueue"];
+                !copy_up && known.contains(&fstype.to_bytes())
+            }
+        }
     }
 
     /// True for a bind.
@@ -215,7 +231,7 @@ fn one(
         let possible = report.keep(possible)?;
         return Ok(destination.and(possible).map(|()| made));
     }
-    let filled = report.keep(file_system(mount, &options, &mut made, fstype))?;
+    let filled = report.keep(file_system(mount, &options, &mut made, fstype, &request.bundle))?;
     report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
     owner::check(&made.kind, namespaces, &pointer("options"), report)?;
     if namespaces.has_user()
@@ -234,7 +250,13 @@ fn one(
 }
 
 /// Fills in what is mounted, when it is a new instance of a file system.
-fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype: &str) -> Result<()> {
+fn file_system(
+    mount: &ConfigMount,
+    options: &Options,
+    made: &mut Mount,
+    fstype: &str,
+    bundle: &Path,
+) -> Result<()> {
     let at = made.at.as_str();
     let pointer = |member: &str| format!("{at}/{member}");
     only_for_binds(options, at)?;
@@ -257,7 +279,10 @@ fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype:
     {
         return Err(Error::config(pointer(&format!("options/{index}")), "\"tmpcopyup\" is only for tmpfs"));
     }
-    let parameters = parameters(options, at, fstype)?;
+    let mut parameters = parameters(options, at, fstype)?;
+    if fstype == "overlay" {
+        overlay::resolve(&mut parameters, bundle, &pointer("options"))?;
+    }
     // Nothing is below a new file system yet, and the recursive options come last.
     made.attributes = options.attributes.then(options.recursive);
     made.recursive = Attributes::default();
@@ -271,6 +296,7 @@ fn file_system(mount: &ConfigMount, options: &Options, made: &mut Mount, fstype:
             source: c_string(if source.is_empty() { fstype } else { &source }, &pointer("source"))?,
             parameters,
             copy_up: options.copy_up.is_some(),
+            label: None,
         },
     };
     Ok(())

@@ -14,8 +14,13 @@ use crate::error::{Error, Kind, Result};
 use crate::report::{Report, Severity};
 
 /// Annotations that change what the runtime does, for `features`.
-pub const UNSAFE_ANNOTATIONS: [&str; 3] =
-    [super::cgroup::systemd::ANNOTATION, super::identity::KEEP_GROUPS, super::security::MOUNT_CONTEXT];
+pub const UNSAFE_ANNOTATIONS: [&str; 5] = [
+    super::cgroup::systemd::ANNOTATION,
+    super::hooks::STDERR,
+    super::hooks::STDOUT,
+    super::identity::KEEP_GROUPS,
+    super::security::MOUNT_CONTEXT,
+];
 
 /// How the program is found.
 #[derive(Clone, Debug, PartialEq, Eq)]

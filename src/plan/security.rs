@@ -11,6 +11,7 @@ use teu_seccomp::Policy;
 
 use super::c_string;
 use super::mounts::{Kind, Mount, Parameter};
+use super::namespaces::{Namespaces, flag};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -56,14 +57,41 @@ pub struct Security {
     pub selinux: Option<CString>,
     /// `linux.mountLabel`, when SELinux is there.
     pub mount_label: Option<CString>,
+    /// The parameters that give the label to what is mounted besides `mounts`: masks, and what holds hierarchies.
+    pub labelling: Vec<Parameter>,
     /// Value for personality(2).
     pub personality: Option<u32>,
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
 }
 
+/// The annotation that makes an error of a name in the profile that is no system call.
+pub const KNOWN_CALLS: &str = "run.oci.seccomp_fail_unknown_syscall";
+
+/// crun: any value but "0" asks for it.
+fn refuse_unknown_calls(
+    policy: Option<&Policy>,
+    annotations: &BTreeMap<String, String>,
+    report: &mut Report,
+) -> Result<()> {
+    if annotations.get(KNOWN_CALLS).is_none_or(|value| value == "0") {
+        return Ok(());
+    }
+    for unknown in policy.into_iter().flat_map(Policy::unknown_names) {
+        report.refuse(Error::config(format!("/linux/seccomp{}", unknown.pointer), unknown.message))?;
+    }
+    Ok(())
+}
+
 /// Plans the section.
-pub fn plan(config: &Config, process: &Process, host: &Host, report: &mut Report) -> Result<Security> {
+pub fn plan(
+    config: &Config,
+    process: &Process,
+    annotations: &BTreeMap<String, String>,
+    host: &Host,
+    report: &mut Report,
+) -> Result<Security> {
+    refuse_unknown_calls(config.seccomp.as_ref(), annotations, report)?;
     let linux = config.spec.linux().as_ref();
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let seccomp = config.seccomp.as_ref().map(|policy| {
@@ -96,6 +124,7 @@ pub fn plan(config: &Config, process: &Process, host: &Host, report: &mut Report
             }
             None => None,
         },
+        labelling: Vec::new(),
         personality: report.keep(linux.map(personality).transpose())?.flatten().flatten(),
         memory_policy: match linux.and_then(|l| l.memory_policy().as_ref()) {
             Some(asked) => memory_policy(asked, report)?,
@@ -112,8 +141,9 @@ const CONTEXTS: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcon
 
 /// Gives new file systems the label of `linux.mountLabel`. File systems that label by themselves take none.
 pub fn label_mounts(
-    security: &Security,
+    security: &mut Security,
     annotations: &BTreeMap<String, String>,
+    namespaces: &Namespaces,
     mounts: &mut [Mount],
     report: &mut Report,
 ) -> Result<()> {
@@ -130,13 +160,18 @@ pub fn label_mounts(
         }
     };
     let Some(label) = &security.mount_label else { return Ok(()) };
+    let labelling = Parameter::String(context.to_owned(), label.clone());
     for mount in mounts {
-        if let Kind::FileSystem { fstype, parameters, .. } = &mut mount.kind
-            && !matches!(fstype.to_bytes(), b"proc" | b"sysfs" | b"mqueue" | b"cgroup" | b"cgroup2")
-        {
-            parameters.push(Parameter::String(context.to_owned(), label.clone()));
+        let Kind::FileSystem { fstype, parameters, label: of_root, .. } = &mut mount.kind else { continue };
+        match fstype.to_bytes() {
+            b"proc" | b"sysfs" | b"cgroup" | b"cgroup2" => {}
+            // The file system of message queues has no parameters, and one instance in each ipc namespace.
+            b"mqueue" if namespaces.has(flag::IPC) => *of_root = Some(label.clone()),
+            b"mqueue" => report.warn(&mount.at, "the message queues of the host keep their label"),
+            _ => parameters.push(labelling.clone()),
         }
     }
+    security.labelling.push(labelling);
     Ok(())
 }
 

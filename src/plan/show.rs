@@ -82,6 +82,9 @@ fn clone(plan: &Plan, table: &mut Table) {
     if unit.is_some() {
         cgroup(plan, table);
     }
+    for (what, at) in plan.cgroup.device_lines() {
+        table.line("parent", "cgroup", &what, &at);
+    }
     if let User::New { uids, gids } = &namespaces.user {
         for (map, file, at) in
             [(uids, "uid_map", "/linux/uidMappings"), (gids, "gid_map", "/linux/gidMappings")]
@@ -258,19 +261,20 @@ fn mount_line(mount: &Mount) -> String {
     if let Kind::FileSystem { parameters, .. } | Kind::Cgroup { parameters } = &mount.kind
         && !parameters.is_empty()
     {
-        let parameters: Vec<String> = parameters
-            .iter()
-            .map(|parameter| match parameter {
-                Parameter::Flag(name) => text(name),
-                Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
-            })
-            .collect();
+        let parameters: Vec<String> = parameters.iter().map(parameter_text).collect();
         let _ = write!(line, "; {}", parameters.join(","));
     }
     for note in notes(mount) {
         let _ = write!(line, " [{note}]");
     }
     line
+}
+
+fn parameter_text(parameter: &Parameter) -> String {
+    match parameter {
+        Parameter::Flag(name) => text(name),
+        Parameter::String(name, value) => format!("{}={}", text(name), text(value)),
+    }
 }
 
 /// What is done around the mount itself.
@@ -285,7 +289,10 @@ fn notes(mount: &Mount) -> Vec<String> {
             }
         });
     }
-    if let Kind::FileSystem { copy_up, keep_mode, .. } = &mount.kind {
+    if let Kind::FileSystem { copy_up, keep_mode, label, .. } = &mount.kind {
+        if let Some(label) = label {
+            notes.push(format!("root labelled {}", text(label)));
+        }
         if *copy_up {
             notes.push("with the content of the destination".to_owned());
         }
@@ -332,6 +339,13 @@ fn attribute_words(attributes: Attributes, prefix: &str) -> Vec<String> {
 
 /// From the hooks that may change the tree to the finished tree.
 fn root(plan: &Plan, table: &mut Table) {
+    for (annotation, file) in plan.hooks.output.files() {
+        if let Some(file) = file {
+            let (_, stream) = annotation.rsplit_once('.').unwrap_or_default();
+            let what = format!("what hooks print to {stream}, to {}", file.display());
+            table.line("parent", "append", &what, &format!("/annotations/{annotation}"));
+        }
+    }
     hook_lines("parent", &plan.hooks.prestart, table);
     hook_lines("parent", &plan.hooks.create_runtime, table);
     hook_lines("child", &plan.hooks.create_container, table);
@@ -360,6 +374,14 @@ fn root(plan: &Plan, table: &mut Table) {
     }
     for item in &plan.rootfs.masked {
         table.line("child", "mask", &item.shown, &item.at);
+    }
+    for parameter in plan.security.labelling.iter().filter(|_| !plan.rootfs.masked.is_empty()) {
+        table.line(
+            "child",
+            "label",
+            &format!("masks of directories: {}", parameter_text(parameter)),
+            "/linux/mountLabel",
+        );
     }
     if let Some(terminal) = plan.process.terminal {
         let console = if plan.devices.populate { ", also /dev/console" } else { "" };
@@ -403,7 +425,8 @@ fn identity(plan: &Plan, table: &mut Table) {
     for (limit, at) in &plan.limits.rlimits {
         let show = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
         let what = format!("{} soft {} hard {}", limit.name, show(limit.soft), show(limit.hard));
-        table.line("parent", "prlimit", &what, at);
+        let who = if plan.namespaces.has_user() { "parent" } else { "child" };
+        table.line(who, "prlimit", &what, at);
     }
     let capability = |table: &mut Table, name: &str, set: Set| {
         let names = if set == 0 { "none".to_owned() } else { list(set).replace("CAP_", "") };

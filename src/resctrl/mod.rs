@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod schemata;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 

@@ -87,6 +87,79 @@ fn everything() -> IntelRdt {
     }
 }
 
+/// Figures as the kernel writes them; a number that it has not is a word.
+fn count(group: &Path, domain: &str, figures: [&str; 3]) {
+    let domain = group.join("mon_data").join(domain);
+    fs::create_dir_all(&domain).unwrap();
+    for (file, figure) in ["llc_occupancy", "mbm_total_bytes", "mbm_local_bytes"].iter().zip(figures) {
+        fs::write(domain.join(file), format!("{figure}\n")).unwrap();
+    }
+}
+
+/// runc: the names of the members.
+#[test]
+fn figures_have_the_names_that_readers_know() {
+    let fake = Fake::new().with_group("gold");
+    for (file, text) in [
+        ("info/L3/cbm_mask", "7ff"),
+        ("info/L3/min_cbm_bits", "1"),
+        ("info/L3/num_closids", "16"),
+        ("info/MB/bandwidth_gran", "10"),
+        ("info/MB/delay_linear", "1"),
+        ("info/MB/min_bandwidth", "10"),
+        ("info/MB/num_closids", "8"),
+    ] {
+        fs::write(fake.0.join(file), format!("{text}\n")).unwrap();
+    }
+    let gold = fake.0.join("gold");
+    fs::write(gold.join("schemata"), "    L3:0=7f0;1=1f\n    MB:0= 20;1=100\n").unwrap();
+    count(&gold, "mon_L3_01", ["4", "5", "6"]);
+    count(&gold, "mon_L3_00", ["1", "2", "3"]);
+    let resctrl = fake.resctrl();
+    let held = Held { group: "gold".to_owned(), own: false, monitor: None, made: true };
+    let figures = || resctrl.figures(&resctrl.group(&held).unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "l3_cache_info": {"cbm_mask": "7ff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=7ff;1=7ff",
+        "l3_cache_schema": "L3:0=7f0;1=1f",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 1, "min_bandwidth": 10, "num_closids": 8},
+        "mem_bw_schema_root": "MB:0=100;1=100",
+        "mem_bw_schema": "MB:0= 20;1=100",
+        "schemata": ["L3:0=7f0;1=1f", "MB:0= 20;1=100"],
+        "mbm_stats": [{"mbm_total_bytes": 2, "mbm_local_bytes": 3}, {"mbm_total_bytes": 5, "mbm_local_bytes": 6}],
+        "cmt_stats": [{"llc_occupancy": 1}, {"llc_occupancy": 4}],
+    });
+    assert_eq!(serde_json::to_value(figures()).unwrap(), expected);
+    // What the hardware cannot say now, or the processor does not count at all, is left out.
+    count(&gold, "mon_L3_01", ["Unavailable", "Error", "6"]);
+    fs::remove_file(gold.join("mon_data/mon_L3_00/llc_occupancy")).unwrap();
+    let told = serde_json::to_value(figures()).unwrap();
+    assert_eq!(told["mbm_stats"][1], serde_json::json!({"mbm_local_bytes": 6}));
+    assert_eq!(told["cmt_stats"], serde_json::json!([{}]));
+    fs::remove_dir_all(gold.join("mon_data")).unwrap();
+    for directory in ["info/L3", "info/MB"] {
+        fs::remove_dir_all(fake.0.join(directory)).unwrap();
+    }
+    let told = serde_json::to_value(figures()).unwrap();
+    for member in ["mbm_stats", "cmt_stats", "l3_cache_info", "mem_bw_info"] {
+        assert!(told.get(member).is_none(), "{told}");
+    }
+}
+
+/// A container that is monitored has counters of its own; the others of its class are not its use.
+#[test]
+fn figures_are_those_of_the_monitoring_group() {
+    let fake = Fake::new();
+    let (group, _) = fake.enter(&everything());
+    let group = group.unwrap();
+    count(&fake.0.join("gold"), "mon_L3_00", ["100", "200", "300"]);
+    count(&fake.0.join("gold/mon_groups/c1"), "mon_L3_00", ["1", "2", "3"]);
+    let told = serde_json::to_value(fake.resctrl().figures(&group).unwrap()).unwrap();
+    assert_eq!(told["cmt_stats"], serde_json::json!([{"llc_occupancy": 1}]));
+    assert_eq!(told["mbm_stats"], serde_json::json!([{"mbm_total_bytes": 2, "mbm_local_bytes": 3}]));
+    assert_eq!(told["l3_cache_schema"], "L3:0=7f0;1=1f");
+}
+
 /// The order is L3, MB, and the others last.
 #[test]
 fn a_group_that_is_missing_is_made_and_written_once() {

@@ -379,7 +379,7 @@ impl Directory {
 
     /// Opens the start gate: a listening socket that the init process inherits.
     pub fn open_gate(&self) -> Result<OwnedFd> {
-        self.listen(GATE, 1, "make the start gate")
+        self.listen(GATE, 64, "make the start gate")
     }
 
     /// Opens the socket over which processes that are added to a recorded container are handed over.

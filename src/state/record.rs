@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::parent::prepare::HookState;
 use crate::parent::root_mount::MountedRoot;
 use crate::plan::Plan;
+use crate::plan::hooks::Output;
 use crate::plan::namespaces::{KINDS, flag};
 use crate::resctrl::Held;
 use crate::sys::clone::Child;
@@ -82,6 +83,9 @@ pub struct HookLists {
     pub poststart: Option<Vec<Hook>>,
     /// `poststop`.
     pub poststop: Option<Vec<Hook>>,
+    /// Where what they print goes, by names without links.
+    #[serde(skip_serializing_if = "Output::is_none")]
+    pub output: Output,
 }
 
 /// A unit of systemd.
@@ -91,6 +95,13 @@ pub struct Unit {
     pub name: String,
     /// It belongs to the manager of the calling user, and not to that of the system.
     pub of_user: bool,
+}
+
+impl Unit {
+    /// Whether it may hold other units.
+    pub fn is_slice(&self) -> bool {
+        self.name.ends_with(".slice")
+    }
 }
 
 /// Our own part.

@@ -262,6 +262,19 @@ pub fn write_once(fd: BorrowedFd, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// write(2) until all bytes are written.
+pub fn write_all(fd: BorrowedFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(fd, bytes) {
+            Ok(0) => return Err(Errno::EIO),
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Sets O_NONBLOCK.
 pub fn set_nonblocking(fd: BorrowedFd) -> Result<()> {
     // SAFETY: only numbers are passed.

@@ -108,28 +108,39 @@ pub fn fsopen(fstype: &CStr) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn fsconfig(context: BorrowedFd, command: u32, key: Option<&CStr>, value: Option<&CStr>) -> Result<()> {
+fn fsconfig(
+    context: BorrowedFd,
+    command: u32,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+    number: i32,
+) -> Result<()> {
     let pointer = |s: Option<&CStr>| s.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: the strings end in NUL and are only read; null where the command takes none.
     check(unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(key), pointer(value), 0)
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(key), pointer(value), number)
     })
     .map(drop)
 }
 
 /// fsconfig(2) with FSCONFIG_SET_FLAG.
 pub fn fsconfig_flag(context: BorrowedFd, key: &CStr) -> Result<()> {
-    fsconfig(context, 0, Some(key), None)
+    fsconfig(context, 0, Some(key), None, 0)
 }
 
 /// fsconfig(2) with FSCONFIG_SET_STRING.
 pub fn fsconfig_string(context: BorrowedFd, key: &CStr, value: &CStr) -> Result<()> {
-    fsconfig(context, 1, Some(key), Some(value))
+    fsconfig(context, 1, Some(key), Some(value), 0)
+}
+
+/// fsconfig(2) with FSCONFIG_SET_FD: a parameter that is an open file.
+pub fn fsconfig_fd(context: BorrowedFd, key: &CStr, file: BorrowedFd) -> Result<()> {
+    fsconfig(context, 5, Some(key), None, file.as_raw_fd())
 }
 
 /// fsconfig(2) with FSCONFIG_CMD_CREATE.
 pub fn fsconfig_create(context: BorrowedFd) -> Result<()> {
-    fsconfig(context, 6, None, None)
+    fsconfig(context, 6, None, None, 0)
 }
 
 /// fsmount(2): a detached mount of the configured instance with these attributes.

@@ -43,6 +43,20 @@ pub fn pid() -> i32 {
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
 }
 
+/// Major and minor version of the running kernel, from uname(2). `None` for a release that does not begin with them.
+pub fn kernel_version() -> Option<(u32, u32)> {
+    // SAFETY: all zeroes is a valid utsname, which the kernel fills with texts that end in NUL.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes to the struct during the call only.
+    if unsafe { libc::uname(&raw mut name) } != 0 {
+        return None;
+    }
+    let release: Vec<u8> = name.release.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
+    let release = String::from_utf8(release).ok()?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
 /// setsid(2).
 pub fn setsid() -> Result<()> {
     // SAFETY: always allowed.

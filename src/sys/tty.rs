@@ -58,11 +58,13 @@ pub fn is_terminal(fd: BorrowedFd) -> bool {
     unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
 }
 
-/// Puts the terminal into raw mode and returns its former settings.
+/// Puts the terminal into raw mode and returns its former settings. What it shows it still translates: others, such
+/// as this program with an error, may write to it meanwhile.
 pub fn make_raw(terminal: BorrowedFd) -> Result<Termios> {
     let before = termios::tcgetattr(terminal)?;
     let mut raw = before.clone();
     termios::cfmakeraw(&mut raw);
+    raw.output_flags = before.output_flags;
     termios::tcsetattr(terminal, SetArg::TCSANOW, &raw)?;
     Ok(before)
 }

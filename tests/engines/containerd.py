@@ -22,6 +22,7 @@ class Containerd(Engine):
         version = 3 if " 2." in run("containerd", "--version").replace(" v", " ") else 2
         config = f"/contrib/containerd/config-v{version}.toml"
         self.environment["CONFIG"] = config
+        self.version = version
         self.daemon = Daemon(
             ["containerd", "--config", config],
             ready=["ctr", "version"],

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import same
 from checks import Check
 from lab import Daemon, Engine, image, remove, run
 
@@ -17,6 +18,7 @@ class Docker(Engine):
     """dockerd and the containerd that it starts."""
 
     name = "docker"
+    cli = "docker"
     # Added to the configuration.
     options = {}
 
@@ -63,30 +65,10 @@ class Docker(Engine):
         return ["/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"]
 
 
-CHECKS = [
+CHECKS = same.CHECKS + [
     # The process and its streams.
-    Check("exit status is the program's", "docker run --rm box sh -c 'exit 7'", status=7),
-    Check("output and errors are two streams", "docker run --rm box sh -c 'echo out; echo err >&2' 2>/dev/null", "out"),
-    Check("input reaches the program", "echo hello | docker run --rm -i box cat", "hello"),
-    Check(
-        "terminal: device, size and owner",
-        "with_tty --size 33x99 docker run --rm -it -u 1000 box sh -c 'sleep 0.5; tty; stty size; stat -c %u /dev/pts/0'",
-        "/dev/pts/0\n33 99\n1000",
-    ),
-    Check("missing program: exit status 127", "docker run --rm box nothing", status=127),
-    Check("directory as a program: exit status 126", "docker run --rm box /etc", status=126),
     Check("missing working directory is made", "docker run --rm -w /new/dir box pwd", "/new/dir"),
-    Check("user, groups, home", "docker run --rm -u 1000:1001 --group-add 1002 box id -G", "1001 1002"),
-    Check("environment and host name", "docker run --rm -e A=b --hostname h box sh -c 'echo $A $HOSTNAME $(hostname)'", "b h h"),
     # Looking at and into a container.
-    Check(
-        "exec: user, environment, directory, exit status",
-        """
-        docker run -d --name c1 box sleep 1000 >/dev/null
-        docker exec -u 1000 -e A=b -w /tmp c1 sh -c 'id -u; echo $A; pwd; exit 5' || echo $?
-        """,
-        "1000\nb\n/tmp\n5",
-    ),
     Check(
         "exec with a terminal and with input",
         """
@@ -117,22 +99,7 @@ CHECKS = [
         """,
         "\n".join("1xxxxxxxx"),
     ),
-    Check("logs", "docker run -d --name c1 box sh -c 'echo 1; sleep 0.3; echo 2' >/dev/null; docker logs -f c1", "1\n2"),
-    Check(
-        "attach",
-        """
-        docker run -d -i --name c1 box cat >/dev/null
-        (echo hello; sleep 1) | timeout -s KILL 2 docker attach c1 || true
-        """,
-        "hello",
-    ),
     Check("top", "docker run -d --name c1 box sleep 1000 >/dev/null; docker top c1 -o pid,args | tr -s ' '", matches="PID COMMAND\n[0-9]+ sleep 1000"),
-    Check(
-        "stats",
-        "docker run -d --name c1 -m 64m box sleep 1000 >/dev/null; docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' c1",
-        matches="[1-9].*iB / 64MiB 1$",
-        views=("hybrid",),
-    ),
     Check(
         "pause and unpause",
         """
@@ -149,50 +116,6 @@ CHECKS = [
     ),
     # Ends.
     Check(
-        "stop: SIGTERM, the program's exit status",
-        """
-        docker run -d --name c1 box sh -c 'trap "exit 3" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
-        until_prints ready docker logs c1
-        docker stop c1; docker wait c1
-        """,
-        "c1\n3",
-    ),
-    Check("stop: SIGKILL when the time is over", "docker run -d --name c1 box sleep 1000 >/dev/null; docker stop -t 1 c1; docker wait c1", "c1\n137"),
-    Check(
-        "kill with another signal",
-        """
-        docker run -d --name c1 box sh -c 'trap "echo usr1; exit" USR1; echo ready; while :; do sleep 0.1; done' >/dev/null
-        until_prints ready docker logs c1
-        docker kill -s USR1 c1 >/dev/null; docker wait c1; docker logs c1
-        refused docker kill c1
-        """,
-        matches="0\nready\nusr1\n.*is not running",
-    ),
-    Check(
-        "restart, and remove while it runs",
-        """
-        docker run -d --name c1 box sh -c 'echo start >> /log; sleep 1000' >/dev/null
-        docker restart -t 0 c1; docker exec c1 cat /log; docker rm -f c1
-        """,
-        "c1\nstart\nstart\nc1",
-    ),
-    Check(
-        "restart policy",
-        """
-        docker run -d --name c1 --restart on-failure:2 box false >/dev/null
-        until_prints 2 docker inspect -f '{{.RestartCount}}' c1
-        until_prints exited docker inspect -f '{{.State.Status}}' c1
-        """,
-    ),
-    Check(
-        "init reaps and forwards",
-        """
-        docker run -d --init --name c1 box sh -c 'echo $$; sleep 1000' >/dev/null
-        docker exec c1 cat /proc/1/comm; docker stop -t 5 c1; docker wait c1
-        """,
-        matches="(docker-init|tini)\nc1\n143",
-    ),
-    Check(
         "health check",
         """
         docker run -d --name c1 --health-cmd 'test -e /healthy' --health-interval 0.3s --health-retries 1 box sleep 1000 >/dev/null
@@ -202,17 +125,7 @@ CHECKS = [
         """,
     ),
     # Networks.
-    Check("network none", "docker run --rm --network none box ls /sys/class/net", "lo"),
     Check("network host", "docker run --rm --network host box ls /sys/class/net", matches="docker0"),
-    Check(
-        "network bridge with a published port",
-        """
-        docker run -d --name c1 -p 8080:80 box httpd -f -h /etc >/dev/null
-        until_ok busybox wget -q -O /dev/null http://127.0.0.1:8080/group
-        busybox wget -q -O - http://127.0.0.1:8080/group
-        """,
-        "root:x:0:",
-    ),
     Check(
         "a network of one's own, and names",
         """
@@ -223,15 +136,6 @@ CHECKS = [
         "root:x:0:",
     ),
     # Files.
-    Check(
-        "volumes: named, bound, read-only",
-        """
-        mkdir -p /tmp/dir; echo host > /tmp/dir/file
-        docker run --rm -v data:/data box sh -c 'echo kept > /data/file'
-        docker run --rm -v data:/data -v /tmp/dir:/dir:ro box sh -c 'cat /data/file /dir/file; touch /dir/x 2>/dev/null || echo read-only'
-        """,
-        "kept\nhost\nread-only",
-    ),
     Check(
         "propagation: slave and shared",
         """
@@ -248,18 +152,6 @@ CHECKS = [
     ),
     Check("tmpfs", "docker run --rm --tmpfs /t:size=1m,mode=1770,noexec box sh -c 'grep -w /t /proc/mounts; stat -c %a /t'", matches="tmpfs .*noexec.*size=1024k.*\n1770"),
     Check("shm size", "docker run --rm --shm-size 4m box sh -c 'df -k /dev/shm | tail -n 1'", matches="4096"),
-    Check("read-only root", "docker run --rm --read-only --tmpfs /tmp box sh -c 'touch /x 2>/dev/null || touch /tmp/x && echo fine'", "fine"),
-    Check(
-        "cp both ways, diff, commit",
-        """
-        docker run -d --name c1 box sleep 1000 >/dev/null
-        echo in > /tmp/in; docker cp /tmp/in c1:/etc/in; docker exec c1 cat /etc/in
-        docker exec c1 sh -c 'echo out > /out'; docker cp c1:/out - | tar -xO
-        docker diff c1 | grep -x 'A /out'
-        docker commit c1 changed >/dev/null; docker run --rm changed cat /out; docker rmi -f changed >/dev/null
-        """,
-        "in\nout\nA /out\nout",
-    ),
     Check("masked and read-only paths", "docker run --rm box sh -c 'cat /proc/kcore | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v :; touch /proc/sys/x 2>&1'", matches="^0$", status=1),
     # Devices and privileges.
     Check(
@@ -281,7 +173,6 @@ CHECKS = [
         matches="/dev/fuse\nCapEff:\t0*[13]?f*e?f+\nSeccomp:\t0",
     ),
     Check("capabilities by default", "docker run --rm box grep Cap /proc/self/status", matches="CapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nCapAmb:\t0*$"),
-    Check("cap-add and cap-drop", "docker run --rm --cap-drop ALL --cap-add NET_ADMIN --cap-add CHOWN box grep CapEff /proc/self/status", matches="0000000000001001$"),
     Check("no-new-privileges", "docker run --rm --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status", matches="1$"),
     Check(
         "seccomp: Docker's profile, none, one's own",
@@ -335,16 +226,6 @@ CHECKS = [
         matches="^\\d+\n/$",
     ),
     # Sharing.
-    Check(
-        "ipc, pid and network of another container",
-        """
-        docker run -d --name c1 --ipc shareable box sh -c 'echo x > /dev/shm/file; sleep 1000' >/dev/null
-        docker run --rm --ipc container:c1 box cat /dev/shm/file
-        docker run --rm --pid container:c1 box sh -c 'ps -o args | grep -c "slee[p]"'
-        a=$(docker exec c1 readlink /proc/self/ns/net); b=$(docker run --rm --network container:c1 box readlink /proc/self/ns/net); [ "$a" = "$b" ] && echo same
-        """,
-        "x\n1\nsame",
-    ),
     Check("pid and uts of the host", "docker run --rm --pid host --uts host box sh -c 'cat /proc/1/comm; hostname'", "tini\nengines"),
     Check(
         "pid of the host: stop and remove",
@@ -423,7 +304,6 @@ END
         """,
         "c1\nc1",
     ),
-    Check("every container gone, fifty times", "for i in $(seq 50); do docker run --rm --network none box true || exit; done", "", long=True),
 ]
 
 

@@ -13,6 +13,9 @@ from checks import Check, Failed
 # Each container has a name of its own: podman keeps some names of those whose creation was interrupted.
 NUMBERS = itertools.count()
 
+# When the engine is killed.
+MOMENTS = random.Random(1)
+
 # Programs that are killed along with the engine every other time. This is a pid namespace of its own.
 HELPERS = ("containerd", "containerd-shim", "conmon", "teu", "runc")
 
@@ -28,14 +31,13 @@ def killed(engine, rounds, prepare, command, kill):
     duration = time.monotonic() - start
     engine.clean()
     known = engine.settled([])
-    moments = random.Random(1)
     for turn in range(rounds):
         engine.environment["NAME"] = f"n{next(NUMBERS)}"
         engine.sh(prepare)
         client = subprocess.Popen(
             command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=engine.environment
         )
-        moment = moments.random() * duration
+        moment = MOMENTS.random() * duration
         time.sleep(moment)
         kill(client)
         if turn % 2:

@@ -41,20 +41,20 @@ def image():
     return str(path)
 
 
-def archive():
+def archive(name="box", command=("sh",)):
     """The same root file system as an archive of one image, box:1, in the format of `docker save`."""
-    path = Path("/tmp/box-image.tar")
+    path = Path(f"/tmp/{name}-image.tar")
     if not path.exists():
         layer = Path(image())
         digest = hashlib.sha256(layer.read_bytes()).hexdigest()
         config = {
             "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
             "os": "linux",
-            "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
+            "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
             "history": [{"created_by": "the tests"}],
         }
-        manifest = [{"Config": "config.json", "RepoTags": ["box:1"], "Layers": ["layer.tar"]}]
+        manifest = [{"Config": "config.json", "RepoTags": [f"{name}:1"], "Layers": ["layer.tar"]}]
         with tarfile.open(path, "w") as tar:
             tar.add(layer, "layer.tar")
             for name, content in (("config.json", config), ("manifest.json", manifest)):
@@ -125,10 +125,12 @@ class Engine:
     prefix = ()
     # The runtimes that teu is compared with.
     peers = ("runc",)
+    # The command of a person, for checks that several engines have.
+    cli = ""
 
     def __init__(self, runtime):
         self.runtime = runtime
-        self.environment = dict(os.environ, RUNTIME=runtime)
+        self.environment = dict(os.environ, RUNTIME=runtime, CLI=self.cli)
 
     def sh(self, commands):
         """The output of commands as in a check, which must succeed."""

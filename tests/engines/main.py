@@ -4,7 +4,7 @@
 It expects to be in the laboratory of tests/env/engines.sh. The exit status is 1 when teu fails a check that runc passes,
 or leaves something behind that runc does not.
 
-usage: main.py [--quick] [--only TEXT] [--runtimes teu,runc] ENGINE...
+usage: main.py [--quick] [--only TEXT] [--runtimes teu,runc] [--seed N] ENGINE...
 """
 
 import argparse
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import containerd
+import cri
 import docker
 import kills
 import nested
@@ -28,6 +29,7 @@ ENGINES = {
     "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + nested.DOCKER + kills.DOCKER),
     "docker-remapped": (docker.Remapped, docker.REMAPPED_CHECKS),
     "containerd": (containerd.Containerd, containerd.CHECKS + patterns.CONTAINERD + kills.CONTAINERD),
+    "cri": (cri.Cri, cri.CHECKS),
     "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + nested.PODMAN + kills.PODMAN),
     "buildah": (podman.Buildah, podman.BUILDAH_CHECKS),
     "podman-rootless": (rootless.PodmanRootless, rootless.CHECKS),
@@ -113,9 +115,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="leave out what takes long, and runc where teu passes")
     parser.add_argument("--only", metavar="TEXT", help="checks whose title contains TEXT")
     parser.add_argument("--runtimes", type=lambda text: text.split(","))
+    parser.add_argument("--seed", type=int, default=1, help="other moments at which the engines are killed")
     parser.add_argument("engines", nargs="*", metavar="ENGINE", default=list(ENGINES))
     options = parser.parse_args()
 
+    kills.MOMENTS.seed(options.seed)
     start = time.monotonic()
     ours = []
     for table, peers in [table_of(name, options) for name in options.engines]:

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import same
 from checks import Check
 from lab import Engine, image, remove, run
 
@@ -23,6 +24,7 @@ class Podman(Engine):
     """podman has no daemon: it is started by being configured."""
 
     name = "podman"
+    cli = "podman"
 
     def start(self):
         CONFIG.parent.mkdir(parents=True, exist_ok=True)
@@ -50,27 +52,12 @@ class Podman(Engine):
         return ["/run/teu", "/run/runc"]
 
 
-CHECKS = [
+CHECKS = same.CHECKS + [
     Check("info names the runtime", "podman info --format '{{.Host.OCIRuntime.Name}}' | grep -cx $RUNTIME", "1"),
     # The process and its streams.
-    Check("exit status is the program's", "podman run --rm box sh -c 'exit 7'", status=7),
-    Check("output and errors are two streams", "podman run --rm box sh -c 'echo out; echo err >&2' 2>/dev/null", "out"),
-    Check("input reaches the program", "echo hello | podman run --rm -i box cat", "hello"),
-    Check("terminal: device, size and owner", "with_tty --size 33x99 podman run --rm -it -u 1000 box sh -c 'sleep 0.5; tty; stty size; stat -c %u /dev/pts/0'", "/dev/pts/0\n33 99\n1000"),
-    Check("exit statuses of what cannot be started", "status_of podman run --rm box nothing; status_of podman run --rm box /etc; status_of podman run --rm box /no/such", "127\n126\n127"),
     Check("its message is the runtime's", "podman run --rm box nothing 2>&1", matches="executable file", status=127),
-    Check("user, groups, working directory", "podman run --rm -u 1000:1001 --group-add 1002 -w /tmp box sh -c 'id -G; pwd'", "1001 1002\n/tmp"),
-    Check("environment and host name", "podman run --rm -e A=b --hostname h box sh -c 'echo $A $HOSTNAME $(hostname)'", "b h h"),
     Check("a directory as the root file system", "podman run --rm --rootfs /tmp/box cat /etc/group", "root:x:0:"),
     # Looking at and into a container.
-    Check(
-        "exec: user, environment, directory, exit status",
-        """
-        podman run -d --name c1 box sleep 1000 >/dev/null
-        podman exec -u 1000 -e A=b -w /tmp c1 sh -c 'id -u; echo $A; pwd; exit 5' || echo $?
-        """,
-        "1000\nb\n/tmp\n5",
-    ),
     Check(
         "exec with a terminal, with input, with open files",
         """
@@ -104,10 +91,7 @@ CHECKS = [
         """,
         "\n".join("xxxxxxxx1"),
     ),
-    Check("logs", "podman run -d --name c1 box sh -c 'echo 1; sleep 0.3; echo 2' >/dev/null; podman logs -f c1", "1\n2"),
-    Check("attach", "podman run -d -i --name c1 box cat >/dev/null; (echo hello; sleep 1) | timeout -s KILL 2 podman attach c1 || true", "hello"),
     Check("top", "podman run -d --name c1 box sleep 1000 >/dev/null; podman top c1 args capeff", matches="COMMAND +EFFECTIVE CAPS\nsleep 1000 .*CHOWN"),
-    Check("stats", "podman run -d --name c1 -m 64m box sleep 1000 >/dev/null; podman stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' c1", matches="[1-9].*B / 67.11MB 1$", views=("hybrid",)),
     Check(
         "pause and unpause",
         """
@@ -123,30 +107,7 @@ CHECKS = [
         "paused\nfrozen\nrunning\nthawed",
     ),
     # Ends.
-    Check(
-        "stop: SIGTERM, the program's exit status",
-        """
-        podman run -d --name c1 box sh -c 'trap "exit 3" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
-        until_prints ready podman logs c1
-        podman stop c1 >/dev/null; podman wait c1
-        """,
-        "3",
-    ),
-    Check("stop: SIGKILL when the time is over", "podman run -d --name c1 box sleep 1000 >/dev/null; podman stop -t 1 c1 >/dev/null 2>&1; podman wait c1", "137"),
-    Check(
-        "kill with another signal, and when it is over",
-        """
-        podman run -d --name c1 box sh -c 'trap "echo usr1; exit" USR1; echo ready; while :; do sleep 0.1; done' >/dev/null
-        until_prints ready podman logs c1
-        podman kill -s USR1 c1 >/dev/null; podman wait c1; podman logs c1
-        refused podman kill c1 >/dev/null
-        """,
-        "0\nready\nusr1",
-    ),
-    Check("restart", "podman run -d --name c1 box sh -c 'echo start >> /log; sleep 1000' >/dev/null; podman restart -t 0 c1 >/dev/null; until_prints 2 podman exec c1 sh -c 'grep -c start /log'"),
-    Check("restart policy", "podman run -d --name c1 --restart on-failure:2 box false >/dev/null; until_prints 2 podman inspect -f '{{.RestartCount}}' c1"),
     Check("cleaned up by itself", "podman run -d --rm --name c1 box true >/dev/null; until_prints '' podman ps -aq"),
-    Check("init reaps and forwards", "podman run -d --init --name c1 box sleep 1000 >/dev/null; podman exec c1 cat /proc/1/comm; podman stop c1 >/dev/null; podman wait c1", matches="catatonit|podman-init\n143"),
     Check("health check", "podman run -d --name c1 --health-cmd 'test -e /healthy' --health-interval disable box sleep 1000 >/dev/null; podman healthcheck run c1 >/dev/null || echo ill; podman exec c1 touch /healthy; podman healthcheck run c1 && echo well", matches="ill\n(.*\n)?well"),
     # Pods.
     Check(
@@ -193,35 +154,11 @@ END
         "1000\nCapEff:\t0000000000000000",
     ),
     # Networks.
-    Check("network none", "podman run --rm --network none box ls /sys/class/net", "lo"),
     Check("network host", "podman run --rm --network host box readlink /proc/self/ns/net | grep -cF \"$(readlink /proc/self/ns/net)\"", "1"),
-    Check("network bridge with a published port", "podman run -d --name c1 -p 8080:80 box httpd -f -h /etc >/dev/null; until_ok busybox wget -q -O /dev/null http://127.0.0.1:8080/group; busybox wget -q -O - http://127.0.0.1:8080/group", "root:x:0:"),
     # Files.
-    Check(
-        "volumes: named, bound, read-only, tmpfs",
-        """
-        mkdir -p /tmp/dir; echo host > /tmp/dir/file
-        podman run --rm -v data:/data box sh -c 'echo kept > /data/file'
-        podman run --rm -v data:/data -v /tmp/dir:/dir:ro --tmpfs /t:size=1m box sh -c 'cat /data/file /dir/file; touch /dir/x 2>/dev/null || echo read-only; grep -c " /t tmpfs.*size=1024k" /proc/mounts'
-        """,
-        "kept\nhost\nread-only\n1",
-    ),
     Check("overlay volume, and an image as a volume", "mkdir -p /tmp/o; echo below > /tmp/o/f; podman run --rm -v /tmp/o:/o:O --mount type=image,source=box,destination=/i box sh -c 'echo above > /o/f; cat /o/f /i/etc/group'; cat /tmp/o/f", "above\nroot:x:0:\nbelow"),
-    Check("read-only root", "podman run --rm --read-only box sh -c 'touch /x 2>/dev/null || touch /tmp/x && echo fine'", "fine"),
-    Check(
-        "cp both ways, diff, commit",
-        """
-        podman run -d --name c1 box sleep 1000 >/dev/null
-        echo in > /tmp/in; podman cp /tmp/in c1:/etc/in; podman exec c1 cat /etc/in
-        podman exec c1 sh -c 'echo out > /out'; podman cp c1:/out - | tar -xO
-        podman diff c1 | grep -x 'A /out'
-        podman commit -q c1 changed >/dev/null; podman run --rm changed cat /out; podman rmi -f changed >/dev/null
-        """,
-        "in\nout\nA /out\nout",
-    ),
     # Privileges and limits.
     Check("devices", "podman run --rm --device /dev/fuse:/dev/mine:r box sh -c ': < /dev/mine && echo opened; (: > /dev/mine) 2>&1 | grep -o \"not permitted\"'", "opened\nnot permitted"),
-    Check("capabilities", "podman run --rm --cap-drop ALL --cap-add NET_ADMIN --cap-add CHOWN box grep CapEff /proc/self/status", matches="0000000000001001$"),
     Check("capabilities of another user", "podman run --rm --user 1000 --cap-add NET_ADMIN box grep -E 'CapEff|CapAmb' /proc/self/status", matches="CapEff:\t0000000000001000\nCapAmb:\t0000000000001000"),
     Check("no-new-privileges and seccomp", "podman run --rm --security-opt no-new-privileges box grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; podman run --rm --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status", "NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp:\t0"),
     Check("privileged", "podman run --rm --privileged box sh -c 'ls /dev/fuse; mount -t tmpfs t /mnt && echo mounted'", "/dev/fuse\nmounted"),
@@ -232,16 +169,6 @@ END
     Check("ulimits and sysctls", "podman run --rm --ulimit nofile=100:200 --ulimit nproc=100:100 --sysctl net.ipv4.ip_default_ttl=33 box sh -c 'ulimit -n; ulimit -Hn; cat /proc/sys/net/ipv4/ip_default_ttl'", "100\n200\n33"),
     Check("user namespace", "podman run --rm --uidmap 0:100000:65536 --gidmap 0:100000:65536 box sh -c 'cat /proc/self/uid_map; stat -c %u /bin /proc; touch /x && echo written' | tr -s ' '", matches="0 100000 65536\n0\n.*\nwritten"),
     Check("user namespace: exec with a terminal", "podman run -d --name c1 --uidmap 0:100000:65536 --gidmap 0:100000:65536 box sleep 1000 >/dev/null; with_tty podman exec -it -u 1000 c1 sh -c 'id -u; tty | grep -c /dev/pts'", "1000\n1"),
-    Check(
-        "ipc, pid and network of another container",
-        """
-        podman run -d --name c1 --ipc shareable box sh -c 'echo x > /dev/shm/file; sleep 1000' >/dev/null
-        podman run --rm --ipc container:c1 box cat /dev/shm/file
-        podman run --rm --pid container:c1 box sh -c 'ps -o args | grep -c "slee[p]"'
-        a=$(podman exec c1 readlink /proc/self/ns/net); b=$(podman run --rm --network container:c1 box readlink /proc/self/ns/net); [ "$a" = "$b" ] && echo same
-        """,
-        "x\n1\nsame",
-    ),
     Check("pid of the host: everything ends", "podman run -d --name c1 --pid host box sh -c 'sleep 7777 & sleep 7777' >/dev/null; podman rm -f -t 0 c1 >/dev/null; ps -eo args | grep -cx 'sleep 7777' || true", "0"),
     Check("checkpoint is refused, and the container lives on", "podman run -d --name c1 box sleep 1000 >/dev/null; refused podman container checkpoint c1 >/dev/null; podman exec c1 echo alive", "alive"),
     Check("build", "mkdir -p /tmp/build; cd /tmp/build; printf 'FROM box\\nRUN echo built > /file\\nUSER 1000\\nRUN id -u > /tmp/id\\nCMD cat /file /tmp/id\\n' > Dockerfile; podman build -q -t built . >/dev/null; podman run --rm built; podman rmi -f built >/dev/null", "built\n1000"),
@@ -256,7 +183,6 @@ END
         """,
         "",
     ),
-    Check("twenty containers, one after the other", "for i in $(seq 20); do podman run --rm --network none box true || exit; done", "", long=True),
 ]
 
 # buildah works on a container w1, made of the image.

@@ -54,6 +54,7 @@ class PodmanRootless(Engine):
     """podman of a user."""
 
     name = "podman-rootless"
+    cli = "podman"
     prefix = ("sh", "-ec", AS_USER, "sh")
     peers = ("runc", "crun")
 
@@ -140,7 +141,7 @@ NOT_FOR_USERS = {
     "GPU by CDI": "needs a device of root",
 }
 # What takes a cgroup.
-ON_VERSION_2 = {"pause and unpause"}
+ON_VERSION_2 = {"pause and unpause", "pod: shared network, ipc and host name"}
 
 OF_ROOT = [
     replace(check, views=("v2",)) if check.title in ON_VERSION_2 else check

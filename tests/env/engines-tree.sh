@@ -17,6 +17,8 @@ packages=(
     docker.io containerd podman buildah runc crun conmon netavark aardvark-dns catatonit tini nftables
     busybox-static ca-certificates iproute2 iptables kmod procps passt python3 slirp4netns uidmap util-linux xz-utils
 )
+# For the calls of a kubelet.
+packages+=(python3-grpcio)
 case $suite in
 bookworm) packages+=(docker-compose) ;;
 *) packages+=(docker-cli docker-compose docker-buildx) ;;

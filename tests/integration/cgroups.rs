@@ -31,7 +31,7 @@ fn file(t: &Test, c: &Container, controller: &str, v1: &str, v2: &str) -> String
     let Some(hierarchy) = cgroup::hierarchy(controller) else {
         t.skip(format!("no hierarchy here has the {controller} controller"))
     };
-    let path = hierarchy.point.join(&c.id).join(if hierarchy.v2 { v2 } else { v1 });
+    let path = hierarchy.of(&c.id).join(if hierarchy.v2 { v2 } else { v1 });
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
 }
 
@@ -255,12 +255,12 @@ fn parent_of_the_cgroup_is_left(t: &Test) {
 fn empty_cgroup_that_is_there_is_used(t: &Test) {
     let bundle = t.bundle().args(["sleep", "100"]);
     let hierarchy = cgroup::hierarchies().into_iter().next_back().unwrap();
-    fs::create_dir(hierarchy.point.join(bundle.id())).unwrap();
-    t.caller().own(&hierarchy.point.join(bundle.id()), None).unwrap();
+    fs::create_dir(hierarchy.of(bundle.id())).unwrap();
+    t.caller().own(&hierarchy.of(bundle.id()), None).unwrap();
     let c = bundle.run_detached();
-    assert_eq!(cgroup::procs(&hierarchy.point.join(&c.id)), [c.pid()]);
+    assert_eq!(cgroup::procs(&hierarchy.of(&c.id)), [c.pid()]);
     c.delete_force();
-    let _ = fs::remove_dir(hierarchy.point.join(bundle.id()));
+    let _ = fs::remove_dir(hierarchy.of(bundle.id()));
 }
 
 /// config-linux.md#unified.

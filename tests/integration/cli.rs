@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Out, Test};
 
@@ -540,20 +540,84 @@ fn features_is_a_complete_document(t: &Test) {
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
     assert_eq!(features["linux"]["cgroup"]["v2"], true);
     if t.is("teu") {
-        for (section, members) in
-            [("intelRdt", &["enabled", "schemata", "monitoring"][..]), ("netDevices", &["enabled"])]
-        {
-            for member in members {
-                assert_eq!(features["linux"][section][*member], true, "{section} {member}");
-            }
-        }
+        has_every_feature(&features);
     }
+}
+
+/// features.md, features-linux.md: every member, with all that teu can do.
+fn has_every_feature(features: &Value) {
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let top = ["annotations", "hooks", "linux", "mountOptions", "ociVersionMax", "ociVersionMin"];
+    let mut expected: Vec<&str> = top.into_iter().chain(["potentiallyUnsafeConfigAnnotations"]).collect();
+    expected.sort_unstable();
+    let mut found = members(features);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    let linux = &features["linux"];
+    let switches = json!({
+        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
+        "apparmor": {"enabled": true},
+        "selinux": {"enabled": true},
+        "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
+        "mountExtensions": {"idmap": {"enabled": true}},
+        "netDevices": {"enabled": true},
+        "memoryPolicy": {
+            "modes": [
+                "MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED_MANY",
+                "MPOL_WEIGHTED_INTERLEAVE",
+            ],
+            "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+        },
+    });
+    for (section, value) in switches.as_object().unwrap() {
+        assert_eq!(&linux[section], value, "{section}");
+    }
+    let all = |value: &Value| -> Vec<String> {
+        let mut all: Vec<String> =
+            value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect();
+        all.sort_unstable();
+        all
+    };
+    let namespaces = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+    assert_eq!(all(&linux["namespaces"]), namespaces);
+    let capabilities = all(&linux["capabilities"]);
+    assert_eq!(capabilities.len(), 41, "{capabilities:?}");
+    assert!(capabilities.iter().all(|name| name.starts_with("CAP_")), "{capabilities:?}");
+    let seccomp = &linux["seccomp"];
+    let actions = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "NOTIFY", "TRACE", "TRAP"];
+    assert_eq!(all(&seccomp["actions"]), actions.map(|name| format!("SCMP_ACT_{name}")));
+    let operators = ["EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"];
+    assert_eq!(all(&seccomp["operators"]), operators.map(|name| format!("SCMP_CMP_{name}")));
+    let flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"];
+    let flags = flags.map(|name| format!("SECCOMP_FILTER_FLAG_{name}"));
+    assert_eq!(all(&seccomp["knownFlags"]), flags);
+    assert!(all(&seccomp["supportedFlags"]).iter().all(|flag| flags.contains(flag)), "{seccomp}");
+    let archs = all(&seccomp["archs"]);
+    for arch in ["X86", "X86_64", "X32", "ARM", "AARCH64", "RISCV64", "S390X", "PPC64LE"] {
+        assert!(archs.contains(&format!("SCMP_ARCH_{arch}")), "{arch} in {archs:?}");
+    }
+    let annotations = [
+        "org.systemd.property.",
+        "run.oci.hooks.stderr",
+        "run.oci.hooks.stdout",
+        "run.oci.keep_original_groups",
+        "run.oci.mount_context_type",
+    ];
+    assert_eq!(all(&features["potentiallyUnsafeConfigAnnotations"]), annotations);
+    for (name, value) in features["annotations"].as_object().unwrap() {
+        let value = value.as_str().unwrap_or_else(|| panic!("{name} is no string"));
+        assert!(!value.is_empty() && value.trim() == value, "{name}: {value:?}");
+    }
+    assert!(features["annotations"]["io.github.seccomp.libseccomp.version"].is_string());
+    let mut options = all(&features["mountOptions"]);
+    options.dedup();
+    assert_eq!(Some(options.len()), features["mountOptions"].as_array().map(Vec::len), "one is there twice");
 }
 
 /// containerd, dockerd and CRI-O switch features on by these.
 fn features_names_the_options_that_engines_look_for(t: &Test) {
     t.skip_older("crun", (1, 9), "has no features");
-    t.skip_older("runc", (1, 2), "knows fewer");
+    t.skip_older("runc", (1, 4), "knows fewer options, and an older specification");
     let features = bare(t, &["features"]).ok().json();
     let options = features["mountOptions"].as_array().unwrap();
     for option in [

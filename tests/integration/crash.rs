@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Test, cgroup, leaks, patience};
+use crate::harness::{Test, cgroup, driver, leaks, patience};
 
 cases![
     create_killed_at_any_moment_can_be_deleted,
@@ -202,10 +202,10 @@ fn cycles() -> u64 {
         .map_or(60, |text| text.parse().expect("TEU_TEST_CYCLES is a number"))
 }
 
-/// Cgroups that are removed and that the kernel still keeps, below one of version 2.
-fn dying(parent: &str) -> Option<u64> {
+/// Cgroups that are removed and that the kernel still keeps, beside one of version 2.
+fn dying(path: &str) -> Option<u64> {
     let hierarchy = cgroup::hierarchies().into_iter().find(|hierarchy| hierarchy.v2)?;
-    let text = std::fs::read_to_string(hierarchy.point.join(parent).join("cgroup.stat")).ok()?;
+    let text = std::fs::read_to_string(hierarchy.at(path).parent()?.join("cgroup.stat")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("nr_dying_descendants ")?.parse().ok())
 }
 
@@ -219,11 +219,11 @@ fn known_to_the_kernel(controller: &str) -> Option<u64> {
 /// A day of a host. What the kernel keeps of a cgroup, it lets go a little later.
 fn many_containers_leave_nothing(t: &Test) {
     let bundle = t.bundle();
-    let parent = format!("{}-day", t.token());
+    let parent = format!("{}day", t.token());
     let path = format!("/{parent}/{}", bundle.id());
-    let bundle = bundle.set("/linux/cgroupsPath", path);
+    let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
     bundle.run().ok();
-    let before = (dying(&parent), known_to_the_kernel("memory"));
+    let before = (dying(&path), known_to_the_kernel("memory"));
     for cycle in 0..cycles() {
         if cycle % 2 == 0 {
             bundle.run().ok();
@@ -234,7 +234,7 @@ fn many_containers_leave_nothing(t: &Test) {
     }
     assert_eq!(std::fs::read_dir(t.root()).unwrap().count(), 0);
     assert_eq!(cgroup::find(bundle.id()), [] as [std::path::PathBuf; 0]);
-    t.until("the kernel to let the cgroups go", || match (dying(&parent), before.0) {
+    t.until("the kernel to let the cgroups go", || match (dying(&path), before.0) {
         (Some(after), Some(before)) => after <= before + 5,
         _ => true,
     });
@@ -243,6 +243,14 @@ fn many_containers_leave_nothing(t: &Test) {
         (Some(after), Some(before)) => after < before + cycles() / 2 + 5,
         _ => true,
     });
+    println!(
+        "dying cgroups: {:?} before, {:?} after; cgroups with memory: {:?} before, {:?} after",
+        before.0,
+        dying(&path),
+        before.1,
+        known_to_the_kernel("memory")
+    );
+    driver::stop_slices(&parent);
     for dir in cgroup::find(&parent).iter().rev() {
         std::fs::remove_dir(dir).unwrap();
     }

@@ -107,7 +107,7 @@ fn nested_cgroups_are_removed(t: &Test) {
     c.wait_for_stdout("\n");
     let child: i32 = c.stdout().trim().parse().unwrap();
     for hierarchy in cgroup::hierarchies() {
-        let own = hierarchy.point.join(&c.id);
+        let own = hierarchy.of(&c.id);
         if own.is_dir() {
             fs::create_dir_all(own.join("a/b/c")).unwrap();
             fs::create_dir_all(own.join("d")).unwrap();
@@ -128,7 +128,7 @@ fn threaded_cgroups_are_removed(t: &Test) {
     c.wait_for_stdout("\n");
     let child = c.stdout().trim().to_owned();
     let v2 = cgroup::hierarchies().into_iter().find(|hierarchy| hierarchy.v2);
-    let own = v2.map(|hierarchy| hierarchy.point.join(&c.id)).filter(|own| own.is_dir());
+    let own = v2.map(|hierarchy| hierarchy.of(&c.id)).filter(|own| own.is_dir());
     let Some(own) = own else { t.skip("the container is in no cgroup of version 2") };
     let inner = own.join("a/b");
     fs::create_dir_all(&inner).unwrap();
@@ -137,7 +137,7 @@ fn threaded_cgroups_are_removed(t: &Test) {
     }
     fs::write(inner.join("cgroup.threads"), &child).unwrap();
     let inside = fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
-    assert!(inside.contains(&format!("/{}/a/b\n", c.id)), "{inside}");
+    assert!(inside.contains(&format!("/{}/a/b\n", t.place(&c.id))), "{inside}");
     fs::read_to_string(inner.join("cgroup.procs")).expect_err("the processes of a threaded cgroup are told");
     t.caller().own(&own, None).unwrap();
     c.delete_force();

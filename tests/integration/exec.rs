@@ -28,6 +28,7 @@ cases![
     process_waits_for_the_end_of_a_pause_when_asked_to,
     exec_that_waits_for_a_resume_can_be_interrupted,
     created_container_gets_a_process_and_stays_created,
+    process_that_waits_for_start_is_hidden_from_what_is_added,
     program_missing_in_path_has_dockers_words,
     missing_absolute_program_has_dockers_words,
     program_without_permission_has_dockers_words,
@@ -246,6 +247,17 @@ fn created_container_gets_a_process_and_stays_created(t: &Test) {
     assert_eq!((c.status().as_str(), c.stdout().as_str()), ("created", ""));
     c.start();
     c.wait_for_stdout("started");
+}
+
+/// ptrace(2): its filter is not loaded yet, and it holds the namespaces of the container.
+fn process_that_waits_for_start_is_hidden_from_what_is_added(t: &Test) {
+    t.only_teu("others can be seen before their filter is loaded");
+    let c = t.bundle().sh("sleep 100").create();
+    for (file, tool) in [("fd/0", "readlink"), ("environ", "cat"), ("maps", "cat"), ("ns/mnt", "readlink")] {
+        let out = c.exec(&[], &[tool, &format!("/proc/1/{file}")]);
+        assert!(out.code != Some(0) && out.stdout.is_empty(), "{file}: {}", out.report());
+    }
+    c.start();
 }
 
 /// docker: exit code 127.

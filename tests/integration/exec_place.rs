@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::container::namespace_of;
-use crate::harness::{Bundle, Container, HOSTILE, Out, Test, View, cgroup};
+use crate::harness::{Container, HOSTILE, Out, Test, View, cgroup};
 
 cases![
     process_is_in_every_namespace_of_the_container,
@@ -47,11 +47,6 @@ fn process_is_in_every_namespace_of_the_container(t: &Test) {
     }
 }
 
-fn mapped(bundle: Bundle) -> Bundle {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-    bundle.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
-}
-
 fn first_id(report: &Value) -> &str {
     report["status"]["Uid"].as_str().unwrap_or_default().split('\t').next().unwrap_or_default()
 }
@@ -59,7 +54,7 @@ fn first_id(report: &Value) -> &str {
 /// user_namespaces(7): with all that belongs to it.
 fn process_is_in_the_user_namespace(t: &Test) {
     let limits = json!([{ "type": "RLIMIT_NOFILE", "soft": 20, "hard": 30 }]);
-    let c = mapped(t.bundle()).set("/process/rlimits", limits).idle();
+    let c = t.bundle().in_user_namespace().set("/process/rlimits", limits).idle();
     let file = t.dir().join("pid");
     c.exec(&["-d", "-u", "1000:1000", "--pid-file", &file.to_string_lossy()], &["sleep", "1000"]).ok();
     let pid = fs::read_to_string(&file).unwrap();
@@ -80,8 +75,11 @@ fn user_namespace_with_namespaces_of_the_host_is_joined(t: &Test) {
     t.skip_older("runc", (1, 2), "joins the user namespace first");
     let first = t.bundle().idle();
     let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
-    let bundle =
-        mapped(t.bundle()).namespace("network", Some(&path("net"))).namespace("ipc", Some(&path("ipc")));
+    let bundle = t
+        .bundle()
+        .in_user_namespace()
+        .namespace("network", Some(&path("net")))
+        .namespace("ipc", Some(&path("ipc")));
     let c = bundle.without_mounts("/sys").without_mounts("/dev/mqueue").idle();
     let report = namespaces(&c, &[]);
     for kind in ["net", "ipc"] {
@@ -149,10 +147,10 @@ fn process_is_in_the_cgroups_of_the_container(t: &Test) {
 fn below(t: &Test, c: &Container) -> (std::path::PathBuf, String) {
     match t.view() {
         View::V2 => {
-            let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().point;
-            (root.join(&c.id).join("below"), "below".to_owned())
+            let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap();
+            (root.of(&c.id).join("below"), "below".to_owned())
         }
-        _ => (cgroup::hierarchy("pids").unwrap().point.join(&c.id).join("below"), "pids:below".to_owned()),
+        _ => (cgroup::hierarchy("pids").unwrap().of(&c.id).join("below"), "pids:below".to_owned()),
     }
 }
 
@@ -164,7 +162,7 @@ fn option_names_a_cgroup_below(t: &Test) {
     fs::create_dir(&dir).unwrap();
     t.caller().own(&dir, None).unwrap();
     let pid = detached_pid(t, &c, &["--cgroup", &option]);
-    assert!(cgroups_of(&pid).contains(&format!("/{}/below\n", c.id)), "{}", cgroups_of(&pid));
+    assert!(cgroups_of(&pid).contains(&format!("/{}/below\n", t.place(&c.id))), "{}", cgroups_of(&pid));
     assert_eq!(cgroup::procs(&dir), [pid.parse::<i32>().unwrap()]);
 }
 
@@ -186,6 +184,11 @@ fn cgroup_outside_or_missing_is_refused(t: &Test) {
         c.exec(&["--cgroup", "nothing:x"], &["true"]).exits(255).fails(&["unknown controller nothing"]);
         c.exec(&["--cgroup", "x"], &["true"]).exits(255).fails(&["missing <controller>: prefix"]);
         c.exec(&["--cgroup", ":x"], &["true"]).exits(255).fails(&["empty <controller> prefix"]);
+        let twice = ["--cgroup", "pids:/", "--cgroup", "pids:x"];
+        c.exec(&twice, &["true"]).exits(255).fails(&["controller pids specified multiple times"]);
+    } else {
+        let out = c.exec(&["--cgroup", "/", "--cgroup", "/"], &["true"]).exits(255);
+        out.fails(&["more than one, and cgroup2 has one hierarchy"]);
     }
 }
 
@@ -196,7 +199,7 @@ fn process_follows_an_init_that_has_moved_itself(t: &Test) {
     }
     t.skip_older("runc", (1, 2), "fails");
     let c = t.bundle().idle();
-    let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().point.join(&c.id);
+    let root = cgroup::hierarchies().into_iter().find(|h| h.v2).unwrap().of(&c.id);
     fs::create_dir(root.join("init")).unwrap();
     t.caller().own(&root.join("init"), None).unwrap();
     fs::write(root.join("init/cgroup.procs"), c.pid().to_string()).unwrap();
@@ -206,8 +209,9 @@ fn process_follows_an_init_that_has_moved_itself(t: &Test) {
     };
     fs::write(root.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
     let pid = detached_pid(t, &c, &[]);
-    assert!(cgroups_of(&pid).contains(&format!("0::/{}/init\n", c.id)), "{}", cgroups_of(&pid));
-    c.exec(&["--cgroup", "/"], &["true"]).exits(255).fails(&["adding the process to the cgroups"]);
+    assert!(cgroups_of(&pid).contains(&format!("0::/{}/init\n", t.place(&c.id))), "{}", cgroups_of(&pid));
+    let words = if t.is("teu") { "adding the process to the cgroups" } else { "to cgroups" };
+    c.exec(&["--cgroup", "/"], &["true"]).exits(255).fails(&[words]);
 }
 
 fn numbers(out: &Out) -> Vec<i64> {

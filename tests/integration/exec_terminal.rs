@@ -195,9 +195,7 @@ fn terminal_belongs_to_the_user(t: &Test) {
 
 /// The owner of the terminal is one that the user namespace knows.
 fn terminal_in_a_user_namespace_works(t: &Test) {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-    let bundle = t.bundle().namespace("user", None);
-    let c = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).idle();
+    let c = t.bundle().in_user_namespace().idle();
     for (user, owner) in [("0", "0:5 620"), ("1000", "1000:5 620")] {
         let script = "stat -c '%u:%g %a' $(tty); echo again >$(tty); sleep 1000";
         let (terminal, _) = console(t, &c, &["-t", "-u", user], &["sh", "-c", script]);

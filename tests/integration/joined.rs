@@ -1,8 +1,8 @@
 //! Namespaces of others, devices of the network for them, and what cannot be combined.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Bundle, Test};
+use crate::harness::Test;
 
 cases![
     six_namespaces_of_another_container_are_joined_at_once,
@@ -14,19 +14,11 @@ cases![
     queues_of_another_container_are_not_seen,
 ];
 
-fn map() -> Value {
-    json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }])
-}
-
-fn mapped(t: &Test) -> Bundle<'_> {
-    t.bundle().namespace("user", None).set("/linux/uidMappings", map()).set("/linux/gidMappings", map())
-}
-
 /// config-linux.md#namespaces.
 fn six_namespaces_of_another_container_are_joined_at_once(t: &Test) {
     t.skip_older("runc", (1, 2), "has no time namespaces");
     t.skip_older("crun", (1, 9), "has no time namespaces");
-    let first = mapped(t).namespace("time", None).args(["sleep", "4321"]).run_detached();
+    let first = t.bundle().in_user_namespace().namespace("time", None).args(["sleep", "4321"]).run_detached();
     let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
     let kinds = [
         ("network", "net"),
@@ -58,7 +50,10 @@ fn joined_network_is_left_as_it_is(t: &Test) {
     first.wait_for_stdout("down");
     let path = format!("/proc/{}/ns/net", first.pid());
     let out = t.bundle().namespace("network", Some(&path)).args(["ip", "link", "show", "lo"]).run().ok();
-    assert!(!out.stdout.contains("UP"), "{}", out.stdout);
+    assert!(out.stdout.contains("<LOOPBACK>") && !out.stdout.contains("UP"), "{}", out.stdout);
+    // Nor is it up for whoever was there before, once the other container has come and gone.
+    let out = first.exec(&[], &["ip", "link", "show", "lo"]).ok();
+    assert!(out.stdout.contains("<LOOPBACK>") && !out.stdout.contains("UP"), "{}", out.stdout);
 }
 
 /// config-linux.md#sysctl: a namespace that is listed by the path of the own one is the host's.
@@ -75,20 +70,29 @@ fn own_network_of_the_host_gets_no_parameters(t: &Test) {
 /// config-linux.md#user-namespace-mappings, #offset-for-time-namespace.
 fn mistakes_of_joined_namespaces_are_refused(t: &Test) {
     t.only_teu("pointers are teu's");
-    let first = mapped(t).namespace("time", None).args(["sleep", "100"]).run_detached();
+    let first = t.bundle().in_user_namespace().namespace("time", None).args(["sleep", "100"]).run_detached();
     let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
     let offsets = json!({ "monotonic": { "secs": 1, "nanosecs": 0 } });
     let bundle = t.bundle().namespace("time", Some(&path("time"))).set("/linux/timeOffsets", offsets);
     bundle.try_create().fails(&["/linux/timeOffsets"]);
     let other = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
-    let bundle = mapped(t).namespace("user", Some(&path("user"))).set("/linux/uidMappings", other);
+    let bundle = t
+        .bundle()
+        .in_user_namespace()
+        .namespace("user", Some(&path("user")))
+        .set("/linux/uidMappings", other);
     bundle.try_create().fails(&["/linux/uidMappings"]);
     let twice = json!([
         { "containerID": 0, "hostID": 100_000, "size": 10 },
         { "containerID": 10, "hostID": 100_005, "size": 10 },
     ]);
-    mapped(t).set("/linux/uidMappings", twice).try_create().fails(&["/linux/uidMappings/1"]);
-    mapped(t)
+    t.bundle()
+        .in_user_namespace()
+        .set("/linux/uidMappings", twice)
+        .try_create()
+        .fails(&["/linux/uidMappings/1"]);
+    t.bundle()
+        .in_user_namespace()
         .set("/process/user/additionalGids", json!([70_000]))
         .try_create()
         .fails(&["/process/user/additionalGids/0", "not mapped"]);

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use crate::harness::{Test, cgroup, leaks};
 
 cases![
+    signal_is_that_of_the_image_when_none_is_given,
     signal_is_sigterm_when_none_is_given,
     signal_may_be_a_number_or_a_name_in_any_spelling,
     unknown_signal_is_refused,
@@ -35,6 +36,24 @@ fn signal_is_sigterm_when_none_is_given(t: &Test) {
     c.call("kill", &[]).ok().silent();
     c.wait_stopped();
     assert_eq!(c.stdout(), "up\ngot TERM\n");
+}
+
+/// config.md#annotations, `org.opencontainers.image.stopSignal`.
+fn signal_is_that_of_the_image_when_none_is_given(t: &Test) {
+    t.only_teu("others send SIGTERM whatever the image wants");
+    let script =
+        "for s in TERM QUIT USR1; do trap \"echo got $s\" $s; done; echo up; while :; do usleep 5000; done";
+    for (signal, got) in [("SIGQUIT", "got QUIT\n"), ("10", "got USR1\n")] {
+        let bundle = t.bundle().set("/annotations/org.opencontainers.image.stopSignal", signal);
+        let c = bundle.sh(script).run_detached();
+        c.wait_for_stdout("up");
+        c.call("kill", &[]).ok().silent();
+        c.wait_for_stdout(got);
+        // Who names a signal means it.
+        c.kill("TERM");
+        c.wait_for_stdout("got TERM\n");
+        c.delete_force();
+    }
 }
 
 /// runtime.md#kill: the spelling is the runtime's; engines use numbers, people use names.

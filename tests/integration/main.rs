@@ -39,6 +39,7 @@ mod fds;
 mod filter_actions;
 mod guards;
 mod hints;
+mod hook_output;
 mod hooks;
 mod hostile;
 mod id_mapped;
@@ -63,6 +64,7 @@ mod promises;
 mod ps;
 mod readiness;
 mod resource_table;
+mod resource_units;
 mod resources;
 mod rootfs;
 mod rootless;
@@ -109,6 +111,7 @@ const SUITES: &[&[Case]] = &[
     guards::CASES,
     hints::CASES,
     hooks::CASES,
+    hook_output::CASES,
     process::CASES,
     apparmor::CASES,
     namespaces::CASES,
@@ -132,6 +135,7 @@ const SUITES: &[&[Case]] = &[
     systemd_trouble::CASES,
     memory::CASES,
     resource_table::CASES,
+    resource_units::CASES,
     engines::CASES,
     hostile::CASES,
     crash::CASES,

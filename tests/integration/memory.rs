@@ -29,7 +29,7 @@ fn limited(t: &Test, bytes: u64) -> Bundle<'_> {
 
 /// The directory of the container in the hierarchy of the memory controller.
 fn dir(name: &str) -> PathBuf {
-    cgroup::hierarchy("memory").expect("looked for before").point.join(name)
+    cgroup::hierarchy("memory").expect("looked for before").of(name)
 }
 
 /// A cgroup with a limit that no runtime has made; removed at the end.

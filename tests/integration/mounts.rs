@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,11 @@ use crate::harness::{Bundle, Test, View, cgroup, report};
 cases![
     directory_that_is_made_does_not_inherit_a_set_group_id_bit,
     many_layers_of_an_overlay_work,
-    more_layers_than_a_mount_can_have_are_refused,
+    five_hundred_layers_of_an_overlay_work,
+    layers_with_long_and_odd_names_work,
+    layer_that_is_missing_among_many_is_named,
+    more_layers_than_an_overlay_can_have_are_refused,
+    relative_layers_are_in_the_bundle,
     flags_of_a_mount_are_set,
     cleared_flags_are_cleared,
     last_of_two_opposite_options_wins,
@@ -438,11 +443,46 @@ fn mounts_are_made_in_the_listed_order(t: &Test) {
     assert_eq!(out.stdout, "");
 }
 
+/// A mount of its own as a source, shared as that around it. It goes when this is dropped.
+struct Separate(PathBuf);
+
+impl Separate {
+    fn new(t: &Test, name: &str) -> Separate {
+        use nix::mount::{MsFlags, mount as mount_fs};
+        let path = t.make_dir(name);
+        mount_fs(Some("separate"), &path, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        Separate(path)
+    }
+}
+
+impl Drop for Separate {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// Directories of the mount that the root file system is on, and of another one. The first loses its propagation in
+/// runc, which makes that mount private before it binds anything.
+fn sources(t: &Test, name: &str) -> (Separate, Vec<PathBuf>) {
+    let separate = Separate::new(t, &format!("{name}-separate"));
+    let mut sources = vec![separate.0.clone()];
+    if !t.is("runc") {
+        sources.push(t.make_dir(name));
+    }
+    (separate, sources)
+}
+
 /// mount(2): propagation.
 fn propagation_of_a_mount_is_set(t: &Test) {
-    let source = t.make_dir("source");
+    let (_separate, sources) = sources(t, "source");
+    for source in sources {
+        propagation_of_a_bind_is_set(t, &source);
+    }
+}
+
+fn propagation_of_a_bind_is_set(t: &Test, source: &Path) {
     let with =
-        |option: &str| mount(&t.bundle().bind(&source, "/mnt", &["bind", option]).report(), "/mnt").clone();
+        |option: &str| mount(&t.bundle().bind(source, "/mnt", &["bind", option]).report(), "/mnt").clone();
     for option in ["shared", "rshared"] {
         assert!(propagates(&with(option), "shared"), "{option}");
     }
@@ -461,23 +501,31 @@ fn propagation_of_a_mount_is_set(t: &Test) {
 /// docker: `--mount bind-propagation=rslave`.
 fn host_mount_reaches_a_slave_and_not_a_private_mount(t: &Test) {
     for (option, expected) in [("rslave", "late\n"), ("rprivate", "nothing\n")] {
-        let source = t.make_dir(option);
-        fs::create_dir(source.join("sub")).unwrap();
-        let c = t
+        let (_separate, sources) = sources(t, option);
+        for source in sources {
+            fs::create_dir(source.join("sub")).unwrap();
+            let seen = late_mount_of_the_host(t, &source, option);
+            assert_eq!(seen, format!("up\n{expected}"), "{option}");
+        }
+    }
+}
+
+/// What a container sees of a mount that is made below a bound directory when it runs already.
+fn late_mount_of_the_host(t: &Test, source: &Path, option: &str) -> String {
+    let c = t
             .bundle()
             .set("/linux/rootfsPropagation", "rslave")
-            .bind(&source, "/mnt", &["rbind", option])
+            .bind(source, "/mnt", &["rbind", option])
             .sh("echo up; while [ ! -e /tmp/go ]; do usleep 5000; done; [ -e /mnt/sub/late ] && echo late || echo nothing")
             .run_detached();
-        c.wait_for_stdout("up");
-        use nix::mount::{MsFlags, mount as mount_fs};
-        mount_fs(Some("late"), &source.join("sub"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        fs::write(source.join("sub/late"), "").unwrap();
-        fs::write(format!("/proc/{}/root/tmp/go", c.pid()), "").unwrap();
-        t.until("the answer", || c.stdout().lines().count() == 2);
-        nix::mount::umount(&source.join("sub")).unwrap();
-        assert_eq!(c.stdout(), format!("up\n{expected}"), "{option}");
-    }
+    c.wait_for_stdout("up");
+    use nix::mount::{MsFlags, mount as mount_fs};
+    mount_fs(Some("late"), &source.join("sub"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::write(source.join("sub/late"), "").unwrap();
+    fs::write(format!("/proc/{}/root/tmp/go", c.pid()), "").unwrap();
+    t.until("the answer", || c.stdout().lines().count() == 2);
+    nix::mount::umount(&source.join("sub")).unwrap();
+    c.stdout()
 }
 
 /// runc.
@@ -605,6 +653,16 @@ fn cgroup_mount_has_every_controller(t: &Test) {
         let others = others.filter(|other| hierarchy.controllers.iter().any(|own| own == other));
         links.extend(others.map(|other| (other, name.clone())));
     }
+    // None can be written to, and on top of them nothing can be made.
+    let script = "cd /sys/fs/cgroup; for d in $(ls); do [ -L $d ] || mkdir $d/x; done; mkdir x";
+    let out = with_cgroup_mount(t.bundle()).sh(script).run();
+    let refused = out.stderr.matches("Read-only file system").count();
+    let script = "cd /sys/fs/cgroup; for d in $(ls); do [ -L $d ] || echo $d; done | wc -l";
+    let hierarchies: usize =
+        with_cgroup_mount(t.bundle()).sh(script).run().ok().stdout.trim().parse().unwrap();
+    // runc leaves what holds the hierarchies writable.
+    assert_eq!(refused, hierarchies + usize::from(t.is("teu")), "{}", out.report());
+    assert!(hierarchies >= cgroup::hierarchies().iter().filter(|hierarchy| !hierarchy.v2).count());
     // Hosts of systemd mount two controllers together and have links with the name of each.
     for (link, to) in links {
         let bundle = with_cgroup_mount(t.bundle()).args(["readlink", &format!("/sys/fs/cgroup/{link}")]);
@@ -702,12 +760,66 @@ fn many_layers_of_an_overlay_work(t: &Test) {
     assert!(t.dir().join("upper/new").exists());
 }
 
-/// mount(2).
-fn more_layers_than_a_mount_can_have_are_refused(t: &Test) {
-    let out = with_layers(t, 60).try_create().fails(&[]);
+/// Longer than what mount(2) takes for all options: Linux 6.5 takes the layers one by one.
+fn five_hundred_layers_of_an_overlay_work(t: &Test) {
+    t.only_teu("others hand all layers to mount(2) at once");
+    let bundle = with_layers(t, 500);
+    let script =
+        "ls /layered | wc -l; test -e /layered/file0 -a -e /layered/file499 && touch /layered/new; pwd";
+    assert_eq!(bundle.sh(script).run().ok().stdout, "500\n/\n");
+    assert!(t.dir().join("upper/new").exists());
+}
+
+/// A name is a name, whatever separates names elsewhere; the kernel takes one of more than 255 bytes as a descriptor.
+fn layers_with_long_and_odd_names_work(t: &Test) {
+    t.only_teu("others hand all layers to mount(2) at once");
+    let odd = t.make_dir("layers/odd:name,with\\all");
+    fs::write(odd.join("odd"), "").unwrap();
+    let long = t.make_dir(&format!("layers/{0}/{0}", "long".repeat(50)));
+    fs::write(long.join("long"), "").unwrap();
+    let bundle = with_layers(t, 60);
+    let escaped = odd.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+    let layers = bundle.config()["mounts"].as_array().unwrap().last().unwrap()["options"][0].clone();
+    let layers = format!("{}:{escaped}:{}", layers.as_str().unwrap(), long.display());
+    let last = bundle.config()["mounts"].as_array().unwrap().len() - 1;
+    let bundle = bundle.set(&format!("/mounts/{last}/options/0"), layers);
+    let script = "cd /layered; ls | wc -l; ls long odd";
+    assert_eq!(bundle.sh(script).run().ok().stdout, "62\nlong\nodd\n");
+}
+
+/// One of five hundred is looked for in vain by somebody who is told only that there is none.
+fn layer_that_is_missing_among_many_is_named(t: &Test) {
+    t.only_teu("others hand all layers to mount(2) at once");
+    let bundle = with_layers(t, 100);
+    let missing = t.dir().join("layers/a-name-as-long-as-those-that-engines-give-057");
+    fs::remove_dir_all(&missing).unwrap();
+    let out = bundle.try_create().fails(&["/mounts/6", "mount overlay at /layered", "fsconfig(2)"]);
+    assert!(out.message().contains(&*missing.to_string_lossy()), "{}", out.report());
+}
+
+/// The kernel stops at 500.
+fn more_layers_than_an_overlay_can_have_are_refused(t: &Test) {
+    let out = with_layers(t, 501).try_create().fails(&[]);
     if t.is("teu") {
-        out.fails(&["/mounts/6", "mount overlay at /layered", "mount(2) takes 4095"]);
+        out.fails(&["/mounts/6", "mount overlay at /layered", "limit is 500"]);
     }
+}
+
+/// config.md#mounts: sources are relative to the bundle, and so is what an overlay is made of.
+fn relative_layers_are_in_the_bundle(t: &Test) {
+    let bundle = t.bundle();
+    for name in ["lower a", "lower b", "upper", "work"] {
+        fs::create_dir_all(bundle.dir().join(name)).unwrap();
+        fs::create_dir_all(bundle.rootfs().join(name)).unwrap();
+        fs::write(bundle.dir().join(name).join(format!("of {name}")), "").unwrap();
+    }
+    fs::remove_file(bundle.dir().join("work/of work")).unwrap();
+    let options = ["lowerdir=lower a:lower b", "upperdir=upper", "workdir=work"];
+    let script = "ls /layered; touch /layered/new";
+    let bundle = bundle.mount("/layered", "overlay", "overlay", &options).sh(script);
+    let out = bundle.run().ok();
+    assert_eq!(out.lines(), ["of lower a", "of lower b", "of upper"]);
+    assert!(bundle.dir().join("upper/new").exists());
 }
 
 /// mkdir(2).

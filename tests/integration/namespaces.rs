@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Caller, Test, container, report};
+use crate::harness::{Caller, Test, View, container, report};
 
 cases![
     listed_namespaces_are_new,
@@ -36,7 +36,7 @@ fn listed_namespaces_are_new(t: &Test) {
     if t.is_older("runc", 1, 2) || t.is_older("crun", 1, 9) {
         return; // They have no time namespaces.
     }
-    let report = mapped(t).namespace("cgroup", None).namespace("time", None).report();
+    let report = t.bundle().in_user_namespace().namespace("cgroup", None).namespace("time", None).report();
     for kind in ["cgroup", "user", "time"] {
         let own = container::namespace_of("self", kind);
         let inside = report["namespaces"][kind].as_str().unwrap_or_default();
@@ -98,6 +98,17 @@ fn cgroup_namespace_starts_at_the_own_cgroup(t: &Test) {
     let report = t.bundle().namespace("cgroup", None).report();
     let text = report["cgroup"].as_str().unwrap_or_default();
     assert!(!text.is_empty() && text.lines().all(|line| line.ends_with(":/")), "{text}");
+    if t.view() == View::V2 {
+        // The hierarchies of version 1 that the machine has are not in the view, and are told all the same.
+        assert!(text.lines().any(|line| line == "0::/"), "{text}");
+    }
+    // It is the namespace that hides the way to it.
+    let report = t.bundle().without_namespace("cgroup").report();
+    let text = report["cgroup"].as_str().unwrap_or_default();
+    if t.caller() != Caller::User {
+        assert!(text.lines().any(|line| !line.ends_with(":/")), "{text}");
+    }
+    let report = t.bundle().namespace("cgroup", None).report();
     assert_ne!(report["namespaces"]["cgroup"], container::namespace_of("self", "cgroup"));
 }
 
@@ -123,6 +134,10 @@ fn new_network_namespace_has_a_loopback_that_is_up(t: &Test) {
     let out = t.bundle().sh("tail -n +3 /proc/net/dev | cut -d: -f1; ip addr show lo").run().ok();
     assert_eq!(out.lines()[0].trim(), "lo");
     assert!(out.stdout.contains("UP") && out.stdout.contains("127.0.0.1/8"), "{}", out.stdout);
+    // It carries something, and to nobody outside.
+    let script = "nc -l -p 7777 </dev/null & for n in 1 2 3 4 5 6 7 8 9; do \
+                  echo through | nc 127.0.0.1 7777 2>/dev/null && break; usleep 100000; done; wait";
+    assert_eq!(t.bundle().sh(script).run().ok().stdout, "through\n");
 }
 
 /// pid_namespaces(7).
@@ -133,16 +148,11 @@ fn init_is_process_one_of_a_new_pid_namespace(t: &Test) {
     assert!(out.lines()[1].parse::<u32>().is_ok_and(|count| count <= 3), "{}", out.stdout);
 }
 
-fn mapped(t: &Test) -> crate::harness::Bundle<'_> {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    t.bundle().namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
-}
-
 /// config-linux.md#user-namespace-mappings.
 fn user_namespace_maps_the_ids(t: &Test) {
     let shared = t.make_dir("shared");
     std::os::unix::fs::chown(&shared, Some(100_000), Some(100_000)).unwrap();
-    let out = mapped(t)
+    let out = t.bundle().in_user_namespace()
         .dir_inside("/shared")
         .bind(&shared, "/shared", &["bind"])
         .sh("id -u; cat /proc/self/uid_map | tr -s ' '; touch /shared/new; stat -c %u:%g /shared/new /dev/null")
@@ -158,7 +168,7 @@ fn user_namespace_owns_the_others(t: &Test) {
     let capabilities = json!(["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]);
     let capabilities =
         json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
-    let out = mapped(t)
+    let out = t.bundle().in_user_namespace()
         .set("/process/capabilities", capabilities)
         .sh("hostname renamed && hostname; ip link set lo down && ip link set lo up && echo net; mount -t tmpfs x /mnt && echo mount; \
              stat -f -c %T /sys; ls -d /sys/class/net/lo")
@@ -169,7 +179,7 @@ fn user_namespace_owns_the_others(t: &Test) {
 
 /// mknod(2) is refused there, so the nodes are those of the host.
 fn user_namespace_has_usable_devices(t: &Test) {
-    let out = mapped(t)
+    let out = t.bundle().in_user_namespace()
         .sh("echo x >/dev/null && for d in null zero full random urandom tty; do stat -c %t:%T /dev/$d; done; head -c 3 /dev/zero | wc -c")
         .run()
         .ok();
@@ -180,13 +190,17 @@ fn user_namespace_has_usable_devices(t: &Test) {
 fn joined_user_namespace_is_compared_with_the_mappings(t: &Test) {
     t.skip_older("runc", (1, 2), "refuses every mapping");
     t.skip_for("crun", "does not compare them");
-    let pod = mapped(t).idle();
+    let pod = t.bundle().in_user_namespace().idle();
     let path = format!("/proc/{}/ns/user", pod.pid());
-    let report = mapped(t).namespace("user", Some(&path)).probe().run().ok().json();
+    let report = t.bundle().in_user_namespace().namespace("user", Some(&path)).probe().run().ok().json();
     assert_eq!(report["namespaces"]["user"], pod.namespace("user"));
     let other = json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
     for member in ["uidMappings", "gidMappings"] {
-        let bundle = mapped(t).namespace("user", Some(&path)).set(&format!("/linux/{member}"), other.clone());
+        let bundle = t
+            .bundle()
+            .in_user_namespace()
+            .namespace("user", Some(&path))
+            .set(&format!("/linux/{member}"), other.clone());
         let out = bundle.try_create().fails(&[]);
         if t.is("teu") {
             out.fails(&["has another map: 0 100000 65536", &format!("/linux/{member}")]);

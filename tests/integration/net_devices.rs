@@ -160,13 +160,24 @@ fn device_moves_with_its_addresses(t: &Test) {
 fn device_gets_the_name_of_the_config(t: &Test) {
     let place = Place::new(t);
     place.furnish();
-    let bundle = t.bundle().set("/linux/netDevices", json!({ "v0": { "name": "net0" } }));
-    let out = place.call(
-        &bundle.sh("ip -o addr show dev net0; ip link show v0 2>/dev/null && echo there"),
-        "run",
-        &[],
-    );
-    assert!(out.stdout.contains("10.9.8.7/24") && !out.stdout.contains("there"), "{}", out.report());
+    let devices = json!({ "v0": { "name": "eth9" } });
+    let bundle = t.bundle().set("/linux/netDevices", devices).args(["sleep", "100"]);
+    let out = place.call(&bundle, "run", &["--detach"]).ok();
+    let container = crate::harness::Container::new(t, bundle.id(), &out);
+    let all = inside(&container, "address show");
+    let mut names: Vec<&str> = all.as_array().unwrap().iter().filter_map(|d| d["ifname"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["eth9", "lo"]);
+    // All that it keeps under its own name it keeps under the new one.
+    let device = all.as_array().unwrap().iter().find(|device| device["ifname"] == "eth9").unwrap();
+    assert_eq!(addresses(device), KEPT);
+    let addresses = device["addr_info"].as_array().unwrap();
+    assert!(addresses.iter().all(|a| a["local"] != "169.254.7.7" && a["local"] != "10.6.0.1"), "{device}");
+    assert!(is_up(device), "{device}");
+    assert_eq!((&device["mtu"], &device["address"]), (&json!(1400), &json!("02:00:00:00:00:17")));
+    for gone in ["v0", "eth9"] {
+        place.try_ip(&format!("link show dev {gone}")).expect_err("the device is still there");
+    }
 }
 
 /// rtnetlink(7): the kernel puts a number into a template.
@@ -205,13 +216,7 @@ fn device_moves_into_a_joined_namespace(t: &Test) {
 fn device_moves_into_a_user_namespace(t: &Test) {
     let place = Place::new(t);
     place.furnish();
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = t
-        .bundle()
-        .namespace("user", None)
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
-        .set("/linux/netDevices", json!({ "v0": { "name": "net0" } }));
+    let bundle = t.bundle().in_user_namespace().set("/linux/netDevices", json!({ "v0": { "name": "net0" } }));
     let out = place.call(&bundle.sh("ip -o addr show dev net0"), "run", &[]).ok();
     assert!(out.stdout.contains("10.9.8.7/24") && out.stdout.contains("fd00:9::1/64"), "{}", out.report());
 }

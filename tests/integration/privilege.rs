@@ -15,6 +15,12 @@ const fn no_cgroups(test: &'static str, reason: &'static str) -> Need {
     Need { of: Of::UserOnVersion1, test, reason }
 }
 
+const fn units(test: &'static str, reason: &'static str) -> Need {
+    Need { of: Of::Units, test, reason }
+}
+
+const OWN_SYSTEMD: &str = "the test has a systemd of its own";
+const DIRECTORIES: &str = "it is about directories that systemd knows nothing of";
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
 const BY_CGROUP: &str = "without a cgroup nothing tells which processes are the container's";
@@ -112,11 +118,27 @@ pub const NEEDS: &[Need] = &[
     user("mounts::bind_leaves_submounts_out", "what root has mounted below a directory is locked to it"),
     user("exec_process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
     user("process::groups_of_the_caller_are_dropped", "the caller of the runtime sets groups"),
-    user("exec::created_container_gets_a_process_and_stays_created", "its process is hidden until the start"),
     user(
         "exec_place::user_namespace_with_namespaces_of_the_host_is_joined",
         "joins namespaces of another user namespace",
     ),
+    units("systemd::", OWN_SYSTEMD),
+    units("systemd_trouble::", OWN_SYSTEMD),
+    units("cgroups::container_is_in_the_cgroup_of_its_path", DIRECTORIES),
+    units("cgroups::parent_of_the_cgroup_is_left", DIRECTORIES),
+    units("cgroups::empty_cgroup_that_is_there_is_used", DIRECTORIES),
+    units("cgroups::frozen_cgroup_is_refused", DIRECTORIES),
+    units("cgroups::cgroup_path_cannot_leave_the_hierarchy", DIRECTORIES),
+    units("cgroups::container_without_cgroups_shows_those_of_the_caller", "the call names another driver"),
+    units("memory::limit_above_the_container_is_named", DIRECTORIES),
+    units("memory::limit_of_the_container_is_named_below_one_that_is_not_hit", DIRECTORIES),
+    units("delete::force_copes_with_a_damaged_state_file", "it removes what systemd has made"),
+    units(
+        "pause::resume_of_a_container_that_died_while_it_was_paused_succeeds",
+        "systemd removes the cgroup of a container that died",
+    ),
+    units("create::populated_cgroup_is_refused", "systemd::unit_that_runs_is_refused does it"),
+    units("hints::hints_about_cgroups", DIRECTORIES),
     no_cgroups("cgroups::", CGROUPS),
     no_cgroups("delete::nested_cgroups_are_removed", BY_CGROUP),
     no_cgroups("delete::threaded_cgroups_are_removed", BY_CGROUP),

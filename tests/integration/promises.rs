@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Test;
 use crate::harness::copy_program;
@@ -141,8 +141,14 @@ fn device_has_its_mode_whatever_the_umask(t: &Test) {
 
 /// config.md#annotations.
 fn empty_annotation_is_an_annotation(t: &Test) {
-    let c = t.bundle().set("/annotations", json!({ "org.example.empty": "" })).create();
-    assert_eq!(c.state()["annotations"]["org.example.empty"], "");
+    let file = t.dir().join("told");
+    let bundle = t.bundle().set("/annotations", json!({ "org.example.empty": "", "other": "x" }));
+    let c = bundle.hook("createRuntime", &format!("cat >{}", file.display())).create();
+    let expected = json!({ "org.example.empty": "", "other": "x" });
+    assert_eq!(c.state()["annotations"], expected);
+    // Hooks are told the same.
+    let told: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(told["annotations"], expected);
 }
 
 /// features.md: what is listed is recognised.
@@ -172,8 +178,10 @@ fn every_option_that_is_listed_is_accepted(t: &Test) {
 fn latest_version_that_is_listed_is_accepted(t: &Test) {
     t.skip_for("crun", "has no such command in old versions");
     let features = t.cmd(["features"]).run().ok().json();
-    let version = features["ociVersionMax"].as_str().expect("a version").to_owned();
-    t.bundle().set("/ociVersion", version).run().ok();
+    for version in ["ociVersionMax", "ociVersionMin"] {
+        let version = features[version].as_str().expect("a version").to_owned();
+        t.bundle().set("/ociVersion", version).run().ok();
+    }
 }
 
 /// config.md#platform-specific-configuration: whatever is in them.

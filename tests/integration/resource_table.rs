@@ -28,26 +28,43 @@ const DIFFERENCES: &[(&str, &str)] = &[
 /// Files that runc below 1.2 fills in another way: it has the older formula for weights, and knows neither of the others.
 const OLDER: &[&str] = &["cpu.weight", "cpu.max.burst", "cpu.idle"];
 
-struct Case {
-    name: &'static str,
-    resources: Value,
+#[derive(Clone)]
+pub struct Case {
+    pub name: &'static str,
+    pub resources: Value,
     /// Every file that the table names for it, and whether it is one of version 2.
     files: Vec<(bool, &'static str)>,
     /// teu refuses it in one version or the other. Some of these would be harmful when they are followed.
     is_refused: bool,
+    /// The same of version 2 alone.
+    pub is_refused_on_v2: bool,
+    /// The files of version 2, with what the table says is written there.
+    pub lines_of_v2: Vec<(&'static str, String)>,
 }
 
-fn cases() -> Vec<Case> {
+/// Every case of the table.
+pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in TABLE.lines() {
         let Some((word, rest)) = line.split_once(' ') else { continue };
         match (word, cases.last_mut()) {
             ("case", _) => {
-                cases.push(Case { name: rest, resources: Value::Null, files: Vec::new(), is_refused: false })
+                cases.push(Case {
+                    name: rest,
+                    resources: Value::Null,
+                    files: Vec::new(),
+                    is_refused: false,
+                    is_refused_on_v2: false,
+                    lines_of_v2: Vec::new(),
+                });
             }
             ("in", Some(case)) => case.resources = serde_json::from_str(rest).expect("the table has JSON"),
             ("v1" | "v2", Some(case)) => {
                 case.is_refused |= rest.starts_with('!');
+                case.is_refused_on_v2 |= word == "v2" && rest.starts_with('!');
+                if let Some(line) = rest.split_once(" = ").filter(|_| word == "v2") {
+                    case.lines_of_v2.push((line.0, line.1.to_owned()));
+                }
                 let names =
                     rest.split([' ', '[', ']']).filter(|word| word.contains('.') && !word.contains('='));
                 case.files.extend(names.map(|name| (word == "v2", name)));
@@ -76,10 +93,11 @@ fn outcome(t: &Test, case: &Case, by_teu: bool) -> Result<BTreeMap<PathBuf, Stri
     for file in &case.files {
         let Some(hierarchy) = Case::place(file) else { continue };
         let file = file.1;
+        let dir = hierarchy.of(bundle.id());
         if t.is_older("runc", 1, 2) && OLDER.contains(&file) {
             continue;
         }
-        if let Ok(text) = fs::read_to_string(hierarchy.point.join(bundle.id()).join(file)) {
+        if let Ok(text) = fs::read_to_string(dir.join(file)) {
             contents.insert(hierarchy.point.join(file), text);
         }
     }
@@ -89,6 +107,21 @@ fn outcome(t: &Test, case: &Case, by_teu: bool) -> Result<BTreeMap<PathBuf, Stri
 }
 
 impl Case {
+    /// What the files of version 2 hold in the end. A file may be written more than once.
+    pub fn expected_on_v2(&self) -> BTreeMap<String, String> {
+        let mut expected = BTreeMap::new();
+        for (file, rest) in &self.lines_of_v2 {
+            // `500 [without that file: io.weight = 4950]`, `max [when the file is there]`.
+            let (value, remark) = rest.split_once(" [").unwrap_or((rest, ""));
+            expected.insert((*file).to_owned(), value.to_owned());
+            if let Some(other) = remark.strip_prefix("without that file: ") {
+                let (file, value) = other.trim_end_matches(']').split_once(" = ").expect("FILE = VALUE");
+                expected.insert(file.to_owned(), value.to_owned());
+            }
+        }
+        expected
+    }
+
     /// The hierarchy of a file, if it is mounted in the version that the file is of.
     fn place(&(v2, file): &(bool, &str)) -> Option<cgroup::Hierarchy> {
         let controller = file.split('.').next().unwrap_or_default();

@@ -27,7 +27,6 @@ cases![
     helper_that_others_may_write_to_is_refused,
     locked_flags_are_told,
     directory_with_mounts_is_told,
-    created_container_cannot_be_entered,
     idmapped_mount_is_refused,
     sysfs_of_the_host_is_bound_read_only,
     procfs_of_the_host_is_bound,
@@ -37,6 +36,7 @@ cases![
     devices_are_verified,
     component_that_stops_the_way_is_named,
     bundle_in_a_private_directory_works,
+    working_directory_of_another_user_is_no_obstacle,
 ];
 
 /// The tests of this file are about an unprivileged caller.
@@ -324,17 +324,6 @@ fn directory_with_mounts_is_told(t: &Test) {
     hinted(out.fails(&["open_tree(2)", "/mounts/6"]), "can only be bound with them");
 }
 
-/// ptrace(2): it has not executed anything, so it is a process of the host still.
-fn created_container_cannot_be_entered(t: &Test) {
-    only_user(t);
-    t.only_teu("others let the process be seen before its filter is loaded");
-    let c = t.bundle().sh("sleep 100").create();
-    let out = c.exec(&[], &["true"]).exits(255).fails(&["has not been started"]);
-    hinted(out, "until then its process is hidden");
-    c.start();
-    c.exec(&[], &["true"]).ok();
-}
-
 /// mount_setattr(2): never without privilege over the file system, so it must not be left out in silence.
 fn idmapped_mount_is_refused(t: &Test) {
     only_user(t);
@@ -510,4 +499,18 @@ fn bundle_in_a_private_directory_works(t: &Test) {
     let private = format!("chmod 700 {dir}; chown 0:0 {dir}; exec \"$@\"");
     let out = cmd.through(&private).run().ok();
     assert_eq!(out.stdout, "fine\n", "{id}");
+}
+
+/// As after `sudo -u` in the home directory of root.
+fn working_directory_of_another_user_is_no_obstacle(t: &Test) {
+    only_user(t);
+    let private =
+        format!("cd /root && exec setpriv --reuid={FIRST} --regid={FIRST} --clear-groups -- \"$@\"");
+    let as_after_sudo = |cmd: Cmd<'_>| cmd.starting_as_root().through(&private).run().ok();
+    let root = fs::metadata("/root").unwrap();
+    assert!(root.uid() == 0 && root.mode() & 0o005 == 0, "anybody may enter /root");
+    let bundle = t.bundle().args(["sleep", "1000"]);
+    as_after_sudo(bundle.call("run", &["--detach"]));
+    assert_eq!(as_after_sudo(t.cmd(["exec", bundle.id(), "pwd"])).stdout, "/\n");
+    as_after_sudo(t.cmd(["delete", "--force", bundle.id()]));
 }

@@ -6,6 +6,7 @@ use crate::harness::report::status;
 use crate::harness::{Bundle, Test};
 
 cases![
+    unknown_call_is_refused_where_an_annotation_asks_for_it,
     refused_call_gives_eperm,
     refused_call_gives_the_errno_of_the_profile,
     default_errno_is_given_to_all_others,
@@ -203,6 +204,23 @@ fn unknown_call_of_a_profile_is_ignored(t: &Test) {
     with(t, json!([{ "names": ["no_such_call", "_llseek", "mkdir"], "action": "SCMP_ACT_ERRNO" }]))
         .run()
         .ok();
+}
+
+/// A typing error in a list of what is forbidden would forbid nothing.
+fn unknown_call_is_refused_where_an_annotation_asks_for_it(t: &Test) {
+    t.skip_for("runc", "the annotation is of crun");
+    const STRICT: &str = "/annotations/run.oci.seccomp_fail_unknown_syscall";
+    let rules = |name: &str| {
+        let first = json!({ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" });
+        json!([first, { "names": ["rmdir", name], "action": "SCMP_ACT_ERRNO" }])
+    };
+    let out = with(t, rules("no_such_call")).set(STRICT, "1").try_create().fails(&["no_such_call"]);
+    if t.is("teu") {
+        out.fails(&["unknown system call \"no_such_call\"", "(/linux/seccomp/syscalls/1/names/1)"]);
+    }
+    // Calls of other architectures are known ones.
+    with(t, rules("_llseek")).set(STRICT, "1").run().ok();
+    with(t, rules("no_such_call")).set(STRICT, "0").run().ok();
 }
 
 /// With no_new_privs the filter is the last step, so it may refuse all that comes before.

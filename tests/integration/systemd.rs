@@ -485,12 +485,9 @@ fn show_cgroup(t: &Test, own_namespace: bool) -> String {
 /// The same when the mount is made with fewer privileges.
 fn cgroup_mount_in_a_user_namespace_shows_the_unit(t: &Test) {
     let systemd = Systemd::start(t);
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
     let bundle = bundle(t)
-        .namespace("user", None)
+        .in_user_namespace()
         .namespace("cgroup", None)
-        .set("/linux/uidMappings", mapping.clone())
-        .set("/linux/gidMappings", mapping)
         .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"])
         .sh(&show_cgroup(t, true));
     let out = call(t, &systemd, &["run"], &bundle).run().ok();

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
 use serde_json::json;
@@ -31,6 +33,9 @@ cases![
     foreground_run_restores_the_outer_terminal,
     foreground_run_follows_size_changes,
     exit_code_comes_through_a_foreground_terminal,
+    lines_end_as_a_terminal_needs_it,
+    redirected_run_follows_the_controlling_terminal,
+    signal_arrives_while_nobody_reads_the_output,
 ];
 
 fn create<'t>(t: &'t Test, bundle: &Bundle<'t>) -> (Container<'t>, Terminal) {
@@ -157,7 +162,7 @@ fn console_socket_that_is_not_there_is_refused(t: &Test) {
 
 /// unix(7): 108 bytes are not enough for the directories of engines.
 fn long_console_socket_path_works(t: &Test) {
-    t.skip_older("runc", (1, 2), "fails on it");
+    t.skip_older("runc", (1, 4), "fails on it");
     t.skip_older("crun", (1, 9), "fails on it");
     let dir = t.make_dir(&"d".repeat(120));
     // bind(2) has the same limit, so the test uses a short way to the same place.
@@ -251,4 +256,56 @@ fn foreground_run_follows_size_changes(t: &Test) {
 fn exit_code_comes_through_a_foreground_terminal(t: &Test) {
     let person = Person::at(24, 80);
     person.call(with_terminal(t).sh("exit 17").run_cmd()).wait().exits(17);
+}
+
+/// termios(3): ONLCR. Done by neither terminal, each line would begin below the end of the last one; done by both, there
+/// would be one carriage return too many.
+fn lines_end_as_a_terminal_needs_it(t: &Test) {
+    let person = Person::at(24, 80);
+    person.call(with_terminal(t).sh("echo one; echo two").run_cmd()).wait().ok();
+    person.terminal.wait_for(t, "one\r\ntwo\r\n");
+}
+
+/// runc: /dev/tty, when no stream is a terminal.
+fn redirected_run_follows_the_controlling_terminal(t: &Test) {
+    t.skip_for("crun", "looks at the streams alone");
+    let person = Person::at(33, 99);
+    let modes = || tcgetattr(person.slave.as_fd()).unwrap();
+    let before = modes();
+    let bundle = with_terminal(t)
+        .sh("usleep 200000; trap 'stty size; exit 3' WINCH; stty size; while :; do usleep 5000; done");
+    let shown = t.make_file("shown", "");
+    let line = format!("exec \"$@\" </dev/null >{0} 2>{0}", shown.display());
+    let running = person.call(bundle.run_cmd().through(&line));
+    let text = || fs::read_to_string(&shown).unwrap();
+    t.until("the size of the terminal", || text().contains("33 99"));
+    assert!(!modes().local_flags.contains(LocalFlags::ICANON), "the terminal is not in raw mode");
+    person.resize(40, 132);
+    running.wait().exits(3);
+    assert!(text().contains("40 132"), "{}", text());
+    assert_eq!((modes().local_flags, modes().output_flags), (before.local_flags, before.output_flags));
+}
+
+/// signal(7). Whoever reads the output may have stopped without closing it, as a pager does.
+fn signal_arrives_while_nobody_reads_the_output(t: &Test) {
+    t.skip_for("runc", "runs nothing with a terminal where there is none");
+    let pipe = nix::unistd::pipe().unwrap();
+    let pty = openpty(None, None).unwrap();
+    t.caller().own(&nix::unistd::ttyname(&pty.slave).unwrap(), None).unwrap();
+    for (reader, writer) in [pipe, (pty.master, pty.slave)] {
+        let dir = t.make_dir("shared");
+        let script = "trap 'touch /mnt/arrived; exit 3' TERM; yes & while :; do usleep 5000; done";
+        let bundle = with_terminal(t).sh(script).bind(&dir, "/mnt", &["bind", "rw"]);
+        let errors = fs::File::create(t.dir().join("errors")).unwrap();
+        let cmd = bundle.run_cmd().output_to(writer.try_clone().unwrap(), errors.into());
+        let running = cmd.spawn();
+        let is_full =
+            || poll(&mut [PollFd::new(writer.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(0);
+        t.until("the output is full", is_full);
+        running.signal(Signal::SIGTERM);
+        t.until("the arrival of the signal", || dir.join("arrived").exists());
+        drop((reader, writer));
+        running.wait().exits(3);
+        fs::remove_file(dir.join("arrived")).unwrap();
+    }
 }

@@ -54,7 +54,7 @@ fn file(t: &Test, c: &Container, controller: &str, v1: &str, v2: &str) -> String
     let Some(hierarchy) = cgroup::hierarchy(controller) else {
         t.skip(format!("no hierarchy here has the {controller} controller"))
     };
-    let path = hierarchy.point.join(&c.id).join(if hierarchy.v2 { v2 } else { v1 });
+    let path = hierarchy.of(&c.id).join(if hierarchy.v2 { v2 } else { v1 });
     match fs::read_to_string(&path) {
         Ok(text) => text.trim().to_owned(),
         Err(_) => t.skip(format!("this kernel has no {}", path.file_name().unwrap().display())),
@@ -223,7 +223,7 @@ fn weight_of_block_io_is_set(t: &Test) {
     let hierarchy = cgroup::hierarchy("blkio").or_else(|| cgroup::hierarchy("io"));
     let Some(hierarchy) = hierarchy else { t.skip("no hierarchy here has the controller of block io") };
     let names = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight"];
-    let dir = hierarchy.point.join(&c.id);
+    let dir = hierarchy.of(&c.id);
     let Some(name) = names.iter().find(|name| dir.join(name).exists()) else {
         if t.is("teu") {
             c.call("update", &["--blkio-weight", "500"]).fails(&["/linux/resources/blockIO/weight"]);
@@ -481,7 +481,7 @@ fn devices_stay_as_others_have_made_them(t: &Test) {
     need(t, "pids");
     let Some(devices) = cgroup::hierarchy("devices") else { t.skip("version 2 does not show its rules") };
     let c = trier(t);
-    let dir = devices.point.join(&c.id);
+    let dir = devices.of(&c.id);
     fs::write(dir.join("devices.allow"), "c 240:7 rw").unwrap();
     let rules = fs::read_to_string(dir.join("devices.list")).unwrap();
     assert!(rules.contains("c 240:7 rw"), "{rules}");

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Cgroup;
 use super::dir::Dir;
 use crate::error::{Errno, Result};
+use crate::resctrl::stats::Figures;
 
 /// One record of the stream.
 #[derive(Debug, Serialize)]
@@ -49,7 +50,7 @@ pub struct Stats {
     pub pids: Pids,
     pub blkio: Blkio,
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    pub intel_rdt: BTreeMap<String, String>,
+    pub intel_rdt: Figures,
     pub network_interfaces: Option<Vec<NetworkInterface>>,
 }
 

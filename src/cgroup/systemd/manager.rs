@@ -203,14 +203,20 @@ impl Manager {
         }
     }
 
-    /// Changes properties of a unit that runs, until it ends.
+    /// Changes properties of a unit that runs, until it ends. When this returns, systemd has written its files.
     pub fn set(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         let values = self.values(properties);
         if values.is_empty() {
             return Ok(());
         }
         let values = Value::Array("(sv)".to_owned(), values);
-        let answer = self.call("SetUnitProperties", vec![Value::string(unit), Value::Bool(true), values])?;
+        let arguments = vec![Value::string(unit), Value::Bool(true), values];
+        let change = Call { to: MANAGER, method: "SetUnitProperties", arguments };
+        // systemd answers first and writes the files then, before it looks at the next message. Without the second
+        // answer its rounded quota could come after the exact one.
+        let written = Call { to: PEER, method: "Ping", arguments: Vec::new() };
+        let answers = self.bus.call_all(vec![change, written]).inspect_err(|_| self.lost = true)?;
+        let answer = answers.into_iter().next().ok_or_else(|| self.bus.trouble("gave too few answers"))?;
         let doing = format!("systemd refuses to change the unit {unit}");
         answer.map(drop).map_err(|refusal| told(doing, &refusal).at(pointer(properties, &refusal)))
     }

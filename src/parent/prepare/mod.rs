@@ -14,6 +14,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde_json::json;
 
@@ -27,6 +28,7 @@ pub(super) use self::sources::UNPRIVILEGED_MAPPING;
 pub(super) use self::sources::{device_node, null_mount, own_id_map, source};
 use super::access::{self, Use, Who};
 use super::console;
+use super::hook_output::HookOutput;
 use super::root_mount::RootMount;
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Kind, Result};
@@ -49,6 +51,8 @@ pub struct Prepared {
     pub root_mount: Option<RootMount>,
     /// The bundle, working directory of hooks.
     pub bundle: CString,
+    /// Where what hooks print goes.
+    pub hook_output: Rc<HookOutput>,
     /// By mount.
     pub sources: Vec<Option<Source>>,
     /// User namespaces that map the ids of mounts, by mount.
@@ -69,6 +73,8 @@ pub struct Prepared {
     pub passed: Passed,
     /// The cgroup, once it exists.
     pub cgroup: Option<Cgroup>,
+    /// The init process makes its mounts while the parent still works for it, and waits for the parent only then.
+    pub begins_at_once: bool,
     /// What the container sees of it.
     pub cgroup_view: CgroupView,
     /// The caller traces the init process from before it executes its program.
@@ -157,6 +163,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     };
     let prepared = Prepared {
         root_mount,
+        hook_output: Rc::new(HookOutput::first(&plan.hooks.output)?),
         sources,
         id_maps: plan.mounts.iter().map(own_id_map).collect::<Result<_>>()?,
         namespaces,
@@ -169,6 +176,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         passed: inputs.passed,
         traced: inputs.traced,
         cgroup: None,
+        begins_at_once: false,
         cgroup_view: CgroupView::None,
         hook_state: HookState {
             id: plan.id.clone(),

@@ -125,14 +125,16 @@ fn the_printed_plan_names_path_files_and_devices() {
     let linux: Linux =
         serde_json::from_str(r#"{"cgroupsPath":"/a/b","resources":{"pids":{"limit":7}}}"#).unwrap();
     let request = Request { id: "c", linux: Some(&linux), ..Request::default() };
-    let lines = plan_cgroup(&request, &mut Report::of_first_error()).unwrap().lines();
+    let plan = plan_cgroup(&request, &mut Report::of_first_error()).unwrap();
+    let lines = plan.lines();
     assert_eq!(lines[0], ("cgroup /a/b".to_owned(), "/linux/cgroupsPath".to_owned()));
     assert_eq!(lines[1], ("pids.max = 7".to_owned(), "/linux/resources/pids/limit".to_owned()));
-    assert_eq!(lines[2], ("devices: deny a *:* rwm".to_owned(), "/linux/resources/devices".to_owned()));
-    assert!(lines.iter().any(|(line, _)| line == "devices: allow c 1:3 rwm"));
+    assert_eq!(lines.len(), 2);
+    let devices = plan.device_lines();
+    assert_eq!(devices[0], ("devices: deny a *:* rwm".to_owned(), "/linux/resources/devices".to_owned()));
+    assert!(devices.iter().any(|(line, _)| line == "devices: allow c 1:3 rwm"));
     let disabled = Request { driver: Driver::Disabled, ..request };
-    assert_eq!(
-        plan_cgroup(&disabled, &mut Report::of_first_error()).unwrap().lines(),
-        [("no cgroup".to_owned(), String::new())]
-    );
+    let plan = plan_cgroup(&disabled, &mut Report::of_first_error()).unwrap();
+    assert_eq!(plan.lines(), [("no cgroup".to_owned(), String::new())]);
+    assert!(plan.device_lines().is_empty());
 }

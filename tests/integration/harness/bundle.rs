@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::caller::{COUNT, FIRST};
 use super::command::Running;
 use super::{Caller, Cmd, Container, Out, Test, View, leaks, rootfs};
 
@@ -120,6 +121,12 @@ impl<'t> Bundle<'t> {
         self.push("/linux/namespaces", namespace)
     }
 
+    /// Adds a user namespace whose root is the first subordinate id outside.
+    pub fn in_user_namespace(self) -> Self {
+        let map = json!([{ "containerID": 0, "hostID": FIRST, "size": COUNT }]);
+        self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+    }
+
     /// Puts the container into the user namespace of another one, where containers have one: a pod shares it.
     pub fn in_pod_of(self, first: &Container) -> Self {
         match self.test.caller() {
@@ -229,6 +236,9 @@ impl<'t> Bundle<'t> {
     pub fn write(&self) {
         let mut config = self.config.clone();
         self.test.caller().complete(&mut config);
+        if let Some(Value::String(path)) = config.pointer_mut("/linux/cgroupsPath") {
+            *path = self.test.driver().path(path, self.test.caller());
+        }
         let text = serde_json::to_vec(&config).expect("a value is always JSON");
         fs::write(self.dir.join("config.json"), text).expect("the bundle can be written to");
     }

@@ -153,6 +153,8 @@ pub fn add_user() -> Result<(), String> {
     for (path, entry) in entries {
         let told = |error: &dyn fmt::Display| format!("{path} with a test user: {error}");
         let text = fs::read_to_string(path).map_err(|error| told(&error))?;
+        // A machine in which the user has a manager knows it.
+        let entry = if text.contains("teutest:") { "" } else { &entry };
         let file = Path::new(dir).join(path.rsplit('/').next().unwrap_or_default());
         fs::write(&file, format!("{text}{entry}")).map_err(|error| told(&error))?;
         mount(Some(&file), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)

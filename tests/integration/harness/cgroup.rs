@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::mountinfo;
+use super::{Driver, driver, mountinfo, session};
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug)]
@@ -14,6 +14,18 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
     /// Whether it is version 2.
     pub v2: bool,
+}
+
+impl Hierarchy {
+    /// The cgroup of a container of the tests, which is named after its id.
+    pub fn of(&self, id: &str) -> PathBuf {
+        self.at(&format!("/{id}"))
+    }
+
+    /// The cgroup of a container with this `cgroupsPath`.
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.point.join(session().driver.place(path, session().caller))
+    }
 }
 
 /// All hierarchies, in the order of mountinfo.
@@ -27,7 +39,11 @@ pub fn hierarchies() -> Vec<Hierarchy> {
             match m.fs.as_str() {
                 "cgroup" => Some(Hierarchy { point, controllers: m.super_options.clone(), v2: false }),
                 "cgroup2" => {
-                    let text = fs::read_to_string(point.join("cgroup.controllers")).unwrap_or_default();
+                    let from = match session().driver {
+                        Driver::Systemd => point.join(driver::manager(session().caller)),
+                        Driver::Cgroupfs => point.clone(),
+                    };
+                    let text = fs::read_to_string(from.join("cgroup.controllers")).unwrap_or_default();
                     let controllers = text.split_whitespace().map(str::to_owned).collect();
                     Some(Hierarchy { point, controllers, v2: true })
                 }
@@ -85,10 +101,10 @@ pub fn freeze(id: &str, frozen: bool) {
 /// The directory of a container in the hierarchy that freezes, and whether that is version 2.
 pub fn freezer(id: &str) -> (PathBuf, bool) {
     match hierarchy("freezer") {
-        Some(v1) => (v1.point.join(id), false),
+        Some(v1) => (v1.of(id), false),
         None => {
             let v2 = hierarchies().into_iter().find(|h| h.v2).expect("a freezer is mounted");
-            (v2.point.join(id), true)
+            (v2.of(id), true)
         }
     }
 }

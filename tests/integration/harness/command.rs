@@ -182,6 +182,9 @@ impl<'t> Cmd<'t> {
         words.push(self.program.clone());
         if self.globals {
             words.extend(["--root".into(), self.test.root().into()]);
+            if self.test.driver() == super::Driver::Systemd {
+                words.push("--systemd-cgroup".into());
+            }
         }
         match self.log {
             Log::Off => {}

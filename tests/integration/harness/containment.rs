@@ -11,18 +11,25 @@
 //!
 //! Process 1 of the pid namespace waits for the tests and reaps what they orphan. When it ends, the kernel
 //! kills what is left and the mounts are gone.
+//!
+//! With `TEU_DRIVER=systemd` there is no pid namespace, because systemd must know the processes by the same numbers,
+//! and its sockets are in the fresh /run. A subreaper takes the place of process 1.
 
 use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::caller::{self, Caller};
+use super::driver::Driver;
 use super::view::View;
 use super::{delegation, mountinfo, reachable, runtime, sys};
 
@@ -79,33 +86,45 @@ pub fn enter() -> Result<Option<ExitCode>, String> {
 /// On the machine itself: makes the namespaces and starts process 1 in them.
 fn outside() -> Result<ExitCode, String> {
     sys::close_others_on_exec().map_err(|error| format!("close_range: {error}"))?;
-    let flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+    let driver = Driver::named()?;
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    flags.set(CloneFlags::CLONE_NEWPID, driver == Driver::Cgroupfs);
     unshare(flags).map_err(|errno| format!("unshare: {errno}"))?;
     propagation(MsFlags::MS_PRIVATE)?;
     let name = delegation::name(std::process::id());
     let status =
         again("init")?.env(DELEGATED, &name).status().map_err(|error| format!("start again: {error}"))?;
-    if Caller::named()? == Caller::User {
-        delegation::remove(&name)?;
+    match (Caller::named()?, driver) {
+        (Caller::User, Driver::Cgroupfs) => delegation::remove(&name)?,
+        (caller @ Caller::User, Driver::Systemd) => delegation::leave_manager(caller, &name)?,
+        _ => {}
     }
     Ok(exit_code(status))
 }
 
 /// Process 1: prepares the mounts, starts the tests, waits for them and for every orphan.
 fn init() -> Result<ExitCode, String> {
-    if std::process::id() != 1 {
-        return Err("the second stage is not process 1 of a pid namespace".into());
+    let (caller, driver) = (Caller::named()?, Driver::named()?);
+    match driver {
+        Driver::Systemd => {
+            nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("prctl: {errno}"))?
+        }
+        Driver::Cgroupfs if std::process::id() != 1 => {
+            return Err("the second stage is not process 1 of a pid namespace".into());
+        }
+        Driver::Cgroupfs => {}
     }
     // With the outer process gone nobody waits for the result.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| format!("prctl: {errno}"))?;
     require_private()?;
     let view = View::enter()?;
     // Version 1 cannot be delegated.
-    if view == View::V2 && Caller::named()? == Caller::User {
-        delegation::enter(&std::env::var(DELEGATED).map_err(|error| format!("{DELEGATED}: {error}"))?)?;
+    if view == View::V2 && caller == Caller::User {
+        let name = std::env::var(DELEGATED).map_err(|error| format!("{DELEGATED}: {error}"))?;
+        match driver {
+            Driver::Cgroupfs => delegation::enter(&name)?,
+            Driver::Systemd => delegation::enter_manager(caller, &name)?,
+        }
     }
     contain()?;
     let tests = again("tests")?.spawn().map_err(|error| format!("start again: {error}"))?;
@@ -146,8 +165,9 @@ fn contain() -> Result<(), String> {
     // Not covered but gone: a container must not reach the processes of the machine by an unmount.
     umount2("/proc", MntFlags::MNT_DETACH).map_err(|errno| format!("umount /proc: {errno}"))?;
     fresh("/proc", "proc", "")?;
-    let kept = needed_below_fresh().into_iter().map(|dir| Ok((File::open(&dir)?, dir)));
-    let kept: Vec<(File, PathBuf)> =
+    let open = |path: &Path| nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+    let kept = needed_below_fresh()?.into_iter().map(|path| Ok((open(&path)?, path)));
+    let kept: Vec<(OwnedFd, PathBuf)> =
         kept.collect::<std::io::Result<_>>().map_err(|error| format!("keep: {error}"))?;
     fresh("/tmp", "tmpfs", "mode=1777")?;
     fresh("/run", "tmpfs", "mode=755")?;
@@ -173,19 +193,22 @@ fn contain() -> Result<(), String> {
     Ok(())
 }
 
-/// Directories that the tests read and that a fresh mount would cover: a checkout may lie in /tmp.
-fn needed_below_fresh() -> Vec<PathBuf> {
+/// What the tests need and a fresh mount would cover: a checkout may lie in /tmp.
+fn needed_below_fresh() -> Result<Vec<PathBuf>, String> {
     let own = std::env::current_exe().ok();
     let named = ["TEU_DEBIAN", "RUNTIME"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_BIN_EXE_teu")).parent().map(Path::to_owned);
     let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let sockets = Driver::named()?.sockets(Caller::named()?);
     let mut all: Vec<PathBuf> = named
         .map(|path| if path.is_file() { path.parent().map(Path::to_owned).unwrap_or_default() } else { path })
         .chain([checkout])
         .chain(target)
         .chain(own)
-        .filter(|dir| ["/tmp", "/run"].iter().any(|fresh| dir.starts_with(fresh)) && dir.is_dir())
+        .filter(|dir| dir.is_dir())
+        .chain(sockets.into_iter().filter(|path| path.exists()))
+        .filter(|path| ["/tmp", "/run"].iter().any(|fresh| path.starts_with(fresh)))
         .collect();
     all.sort();
     // A directory brings those below it along.
@@ -193,13 +216,18 @@ fn needed_below_fresh() -> Vec<PathBuf> {
     let outermost: Vec<PathBuf> = all.iter().filter(|dir| !covering(dir)).cloned().collect();
     let mut outermost = outermost;
     outermost.dedup();
-    outermost
+    Ok(outermost)
 }
 
-/// Puts a directory that is covered now back at its place, read-only as the tree it was opened in.
-fn show_again(opened: &File, dir: &Path) -> Result<(), String> {
-    use std::os::fd::AsRawFd;
-    fs::create_dir_all(dir).map_err(|error| format!("keep {}: {error}", dir.display()))?;
+/// Puts a directory or socket that is covered now back at its place, read-only as the tree it was opened in.
+fn show_again(opened: &OwnedFd, dir: &Path) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("keep {}: {error}", dir.display());
+    let kind = SFlag::from_bits_truncate(fstat(opened).map_err(|errno| told(errno.into()))?.st_mode);
+    if kind & SFlag::S_IFMT == SFlag::S_IFDIR {
+        fs::create_dir_all(dir).map_err(told)?;
+    } else {
+        fs::create_dir_all(dir.parent().unwrap_or(dir)).and_then(|()| File::create(dir)).map_err(told)?;
+    }
     let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
     mount(Some(source.as_str()), dir, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
         .map_err(|errno| format!("keep {}: {errno}", dir.display()))
@@ -281,7 +309,7 @@ fn require_read_only() -> Result<(), String> {
             other => return Err(format!("{point} is no fresh {fs}: {other:?}")),
         }
     }
-    let kept = needed_below_fresh();
+    let kept = needed_below_fresh()?;
     let is_kept = |entry: PathBuf| kept.iter().any(|dir| dir.starts_with(&entry));
     let is_empty = |dir: &str| {
         fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(|entry| is_kept(entry.path())))

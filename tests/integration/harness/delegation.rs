@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::caller::FIRST;
+use super::{Caller, driver};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -40,6 +41,19 @@ pub fn enter(name: &str) -> Result<(), String> {
     umount2(ROOT, MntFlags::MNT_DETACH).map_err(|error| told("mount", &error))?;
     mount(Some("cgroup2"), ROOT, Some("cgroup2"), MsFlags::empty(), None::<&str>)
         .map_err(|error| told("mount", &error))
+}
+
+/// Enters a cgroup of the user's own manager, as whatever the user has started there. systemd leaves it alone.
+pub fn enter_manager(caller: Caller, name: &str) -> Result<(), String> {
+    let dir = Path::new(ROOT).join(driver::manager(caller)).join(name);
+    let made = fs::create_dir(&dir).and_then(|()| fs::write(dir.join("cgroup.procs"), "0"));
+    made.map_err(|error| format!("{}, which takes a user manager: {error}", dir.display()))
+}
+
+/// Removes what [`enter_manager`] has made.
+pub fn leave_manager(caller: Caller, name: &str) -> Result<(), String> {
+    let dir = Path::new(ROOT).join(driver::manager(caller)).join(name);
+    remove_tree(&dir).map_err(|error| format!("{}: {error}", dir.display()))
 }
 
 /// Removes what [`enter`] has made, if it has, when all its processes are gone. To be called outside of the cgroup namespace.

@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Cmd, Test, cgroup, mountinfo, patience, session};
+use super::{Cmd, Test, cgroup, driver, mountinfo, patience, session};
 
 /// How long processes that were killed may take to disappear.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -33,6 +33,9 @@ pub fn after_test(test: &Test) -> Vec<String> {
     for (pid, command) in &processes {
         problems.push(format!("leaked process {pid}: {command}"));
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    if test.next_number() > 1 {
+        problems.extend(driver::units_left(test.token()).iter().map(|unit| format!("leaked unit {unit}")));
     }
     for dir in cgroup::find(test.token()).iter().rev() {
         problems.push(format!("leaked cgroup {}", dir.display()));

@@ -10,6 +10,7 @@ pub mod container;
 pub mod containment;
 pub mod dbus;
 pub mod delegation;
+pub mod driver;
 pub mod leaks;
 pub mod mountinfo;
 pub mod pattern;
@@ -34,6 +35,7 @@ pub use bundle::Bundle;
 pub use caller::Caller;
 pub use command::{Cmd, Out};
 pub use container::Container;
+pub use driver::Driver;
 pub use systemd::{Fault, Systemd};
 pub use test::Test;
 pub use view::View;
@@ -72,6 +74,8 @@ pub enum Of {
     User,
     /// To an unprivileged caller on a host with cgroups of version 1.
     UserOnVersion1,
+    /// To containers whose cgroups are units of systemd.
+    Units,
 }
 
 /// A test that does not apply without some privilege.
@@ -91,6 +95,7 @@ impl Need {
         let applies = match self.of {
             Of::UserNamespaces => session.caller != Caller::Root,
             Of::User => session.caller == Caller::User,
+            Of::Units => session.driver == Driver::Systemd,
             Of::UserOnVersion1 => session.caller == Caller::User && session.view != View::V2,
         };
         applies && self.names(name)
@@ -119,6 +124,8 @@ pub struct Session {
     pub view: View,
     /// As whom the runtime is called.
     pub caller: Caller,
+    /// Who makes the cgroups.
+    pub driver: Driver,
     /// Where this run makes everything: a directory of the fresh /tmp.
     pub dir: PathBuf,
     /// Prefix of everything that the tests of this run name.
@@ -187,8 +194,8 @@ pub fn main(
         match set_up() {
             Ok(session) => {
                 println!(
-                    "runtime: {}, called by {}; cgroup view: {}",
-                    session.runtime, session.caller, session.view
+                    "runtime: {}, called by {}; cgroup view: {}; cgroups are made by {}",
+                    session.runtime, session.caller, session.view, session.driver
                 );
                 SESSION.set(session).ok().expect("main runs once");
             }
@@ -247,6 +254,7 @@ fn set_up() -> Result<Session, String> {
     let mut runtime = Runtime::detect()?;
     let view = View::now()?;
     let caller = Caller::named()?;
+    let driver = Driver::named()?;
     // The pid namespace is new, so the own pid would be the same in every run; cgroups are the machine's.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let prefix = format!("teuit{:x}", now.as_micros() & 0xff_ffff_ffff);
@@ -265,5 +273,5 @@ fn set_up() -> Result<Session, String> {
             _ => return Err(format!("TEU_TEST_PATIENCE is `{factor}`, not a factor from 1 to 100")),
         },
     };
-    Ok(Session { runtime, view, caller, dir, prefix, patience })
+    Ok(Session { runtime, view, caller, driver, dir, prefix, patience })
 }

@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed};
 
 use super::runtime::Runtime;
 use super::view::View;
-use super::{Bundle, Caller, Case, Cmd, Need, Peer, checklist, leaks, patience, session};
+use super::{Bundle, Caller, Case, Cmd, Driver, Need, Peer, checklist, leaks, patience, session};
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +73,16 @@ impl Test {
     /// As whom the runtime is called.
     pub fn caller(&self) -> Caller {
         session().caller
+    }
+
+    /// Who makes the cgroups of the containers.
+    pub fn driver(&self) -> Driver {
+        session().driver
+    }
+
+    /// Where the cgroup of a container is, below the root of each hierarchy.
+    pub fn place(&self, id: &str) -> String {
+        self.driver().place(&format!("/{id}"), self.caller()).display().to_string()
     }
 
     /// Gives what the test has made to the root of the container. The state stays with who calls the runtime.

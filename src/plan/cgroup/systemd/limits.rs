@@ -16,8 +16,9 @@ const INFINITY: u64 = u64::MAX;
 /// systemd counts quotas in steps of 10 ms for each second of time.
 const QUOTA_STEP_USEC: u64 = 10_000;
 
-/// More processors and memory nodes than any kernel can have.
-const LARGEST_SET: u32 = 65_536;
+/// How many processors and memory nodes systemd knows, as does the kernel. It refuses (ERANGE) a unit with more of
+/// them; left to the file they are refused with the name of the field.
+const LARGEST_SET: u32 = 8192;
 
 /// The properties that say what `settings` say. The last setting of a file counts, as for the kernel.
 pub fn properties(settings: &[Setting]) -> Vec<Property> {
