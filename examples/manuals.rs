@@ -6,9 +6,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
-use teu::cli::CommandLine;
+use teu::cli;
 
 /// The shells, each with the name under which it looks for the completions of a program.
 const SHELLS: [(Shell, &str); 3] = [(Shell::Bash, "teu"), (Shell::Zsh, "_teu"), (Shell::Fish, "teu.fish")];
@@ -37,7 +37,7 @@ fn write(directory: &Path) -> io::Result<()> {
 /// The command line. What engines pass and nobody types is not part of it.
 fn definition() -> Command {
     let version = env!("CARGO_PKG_VERSION");
-    CommandLine::command().version(version).mut_subcommands(|verb| verb.version(version))
+    cli::definition().version(version).mut_subcommands(|verb| verb.version(version))
 }
 
 #[cfg(test)]

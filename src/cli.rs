@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::log::Format;
 use crate::plan::cgroup::Driver;
 pub use normal::{before_the_verb, go_bool, normalize};
-pub use parse::{Stopped, parse};
+pub use parse::{Stopped, definition, parse};
 
 /// A path; an empty one is none, as in Go programs.
 fn path() -> impl TypedValueParser<Value = PathBuf> {

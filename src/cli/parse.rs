@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{Command, CommandFactory, Parser};
 
 use super::{CommandLine, before_the_verb};
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub fn parse(arguments: Vec<OsString>) -> std::result::Result<CommandLine, Stopp
 /// The help that was asked for. That of a verb has the same form as that of the program, which the parser does not
 /// do by itself, and which nobody should wait for who does not want help.
 fn help(arguments: &[OsString], error: &clap::Error) -> String {
-    let command = CommandLine::command().mut_subcommands(|verb| {
+    let command = definition().mut_subcommands(|verb| {
         let template = HELP.replace("{name}", &format!("teu {}", verb.get_name()));
         verb.help_template(template)
     });
@@ -41,6 +41,21 @@ fn help(arguments: &[OsString], error: &clap::Error) -> String {
         Err(same) => same.to_string(),
         Ok(_) => error.to_string(),
     }
+}
+
+/// The whole command line, with every verb in full, for who reads it.
+///
+/// What a verb takes is added when the verb is used, and with it a sentence about its options. That about the verb is
+/// put back.
+pub fn definition() -> Command {
+    let mut command = CommandLine::command();
+    let told = |verb: &Command| Some((verb.get_name().to_owned(), verb.get_about()?.clone()));
+    let abouts: Vec<_> = command.get_subcommands().filter_map(told).collect();
+    command.build();
+    command.mut_subcommands(|verb| match abouts.iter().find(|(name, _)| name == verb.get_name()) {
+        Some((_, about)) => verb.about(about.clone()),
+        None => verb,
+    })
 }
 
 /// What is wrong with a command line, in one line.
@@ -194,10 +209,14 @@ mod tests {
 
     #[test]
     fn help_of_every_verb_begins_with_its_name() {
-        for (line, name) in [("teu -h", "teu"), ("teu create --help", "teu create"), ("teu ps -h", "teu ps")]
-        {
+        for (line, name) in [
+            ("teu -h", "teu - run containers"),
+            ("teu create --help", "teu create - Create a container\n"),
+            ("teu ps -h", "teu ps - List the processes of a container\n"),
+            ("teu state -h", "teu state - Print the state of a container\n"),
+        ] {
             let Err(Stopped::Help(text)) = parse(words(line)) else { panic!("no help: {line}") };
-            assert!(text.starts_with(&format!("NAME:\n   {name} - ")), "{text}");
+            assert!(text.starts_with(&format!("NAME:\n   {name}")), "{text}");
             assert!(text.contains("\nUSAGE:\n"), "{text}");
         }
     }
