@@ -25,7 +25,7 @@ CALLER ?=
 export RUNTIME
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps iproute2 uidmap
+TEST_PACKAGES := $(BUILD_PACKAGES) busybox-static procps iproute2 uidmap slirp4netns passt
 
 .PHONY: help
 help: ## print this list

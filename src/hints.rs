@@ -26,6 +26,19 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (
         Phase::Mounts,
+        Call::Fsmount,
+        Some(Errno::EPERM),
+        "in a user namespace proc and sysfs are refused where those outside are covered in parts or read-only: an outer \
+         container must not mask them (podman: --security-opt unmask=ALL, Docker: systempaths=unconfined)",
+    ),
+    (
+        Phase::Loopback,
+        Call::Ioctl,
+        Some(Errno::EPERM),
+        "without a user namespace it takes CAP_NET_ADMIN, which an outer container must grant",
+    ),
+    (
+        Phase::Mounts,
         Call::Fsconfig,
         Some(Errno::EINVAL),
         "an option is not one of this file system; options of mounts are listed by `teu features`",

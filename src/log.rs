@@ -5,12 +5,18 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{Error, Result, one_line};
+use crate::sys::identity::effective_uid;
+use crate::sys::path::readlinkat;
 
 /// Form of the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,12 +59,36 @@ pub fn open(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-fn file(path: &std::path::Path) -> std::io::Result<std::fs::File> {
-    std::fs::OpenOptions::new()
+/// Opens a log. A link to it is followed, such as /dev/stderr, unless another user has made it: in a directory that
+/// others may write to, it would choose which file of the caller's grows.
+fn file(path: &Path) -> std::io::Result<File> {
+    match appending(path, libc::O_NOFOLLOW) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            let link =
+                OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+            let owner = link.metadata()?.uid();
+            // The root of the host has no id in the user namespace of somebody else.
+            let of_host = owner == OVERFLOW && crate::host::in_user_namespace();
+            if owner != 0 && owner != effective_uid() && !of_host {
+                return Err(error);
+            }
+            let mut buffer = [0u8; libc::PATH_MAX as usize];
+            let target = readlinkat(link.as_fd(), c"", &mut buffer)?;
+            appending(&path.with_file_name(OsStr::from_bytes(target)), 0)
+        }
+        opened => opened,
+    }
+}
+
+/// How ids that are not mapped appear, see user_namespaces(7).
+const OVERFLOW: u32 = 65534;
+
+fn appending(path: &Path, flags: i32) -> std::io::Result<File> {
+    OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o644)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags)
         .open(path)
 }
 

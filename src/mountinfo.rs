@@ -6,6 +6,8 @@ use std::path::PathBuf;
 /// One mount. Texts are as in the file, where blanks are escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
+    /// Number of the mount, that of statx(2).
+    pub id: u64,
     root: &'a str,
     mount_point: &'a str,
     /// Type of the file system.
@@ -21,9 +23,11 @@ impl<'a> Line<'a> {
         let mut after = after.split(' ');
         let fstype = after.next()?;
         let super_options = after.nth(1).unwrap_or_default();
-        let mut before = before.split(' ').skip(3);
+        let mut before = before.split(' ');
+        let id = before.next()?.parse().ok()?;
+        let mut before = before.skip(2);
         let (root, mount_point) = (before.next()?, before.next()?);
-        Some(Line { root, mount_point, fstype, super_options })
+        Some(Line { id, root, mount_point, fstype, super_options })
     }
 
     /// Which directory of the file system is mounted.

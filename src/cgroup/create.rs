@@ -73,10 +73,13 @@ pub(super) fn make_all(
             Err(error) => {
                 undo(made);
                 let error = error.within("unable to apply cgroup configuration");
-                return Err(if plan.rootless && is_refusal(&error) {
-                    error.hint(ROOTLESS_HINT)
-                } else {
-                    error
+                return Err(match error.errno() {
+                    _ if plan.rootless && is_refusal(&error) => error.hint(ROOTLESS_HINT),
+                    Some(Errno::EROFS) => error.hint(
+                        "an outer container that is to have containers needs its cgroups writable (--privileged); \
+                         --cgroup-manager disabled goes without them",
+                    ),
+                    _ => error,
                 });
             }
         }

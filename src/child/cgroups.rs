@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
 use crate::parent::prepare::CgroupView;
+use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Parameter, attr, propagation};
 use crate::plan::namespaces::flag;
 use crate::sync::{Call, Failure, In};
@@ -29,13 +30,11 @@ pub fn mount(
     let place = target(root, mount, true, false)?;
     refuse_covering(root, mount, &place)?;
     match &prepared.cgroup_view {
-        // Nothing of the host's is shown in its place.
-        CgroupView::None if plan.rootless => {
-            let empty =
-                file_system(c"tmpfs", c"tmpfs", &plan.security.labelling, None, attributes | attr::RDONLY)?;
-            move_mount(empty.as_fd(), place.as_fd()).call(Call::MoveMount)
+        CgroupView::None if plan.rootless => show_nothing(plan, &[], attributes, place.as_fd(), late),
+        CgroupView::Places(names) if plan.rootless => {
+            show_nothing(plan, names, attributes, place.as_fd(), late)
         }
-        CgroupView::None => Err(Failure::found(NO_CGROUP)),
+        CgroupView::None | CgroupView::Places(_) => Err(Failure::found(NO_CGROUP)),
         CgroupView::V2 { own, .. } => {
             let own = own.get().map(AsFd::as_fd);
             let top = sources.cgroup_top.as_ref().and_then(Found::tree);
@@ -86,6 +85,25 @@ pub fn mount(
             Ok(())
         }
     }
+}
+
+/// Nothing of the host's is shown in place of what the container does not have: empty directories at most.
+fn show_nothing(
+    plan: &Plan,
+    names: &[CString],
+    attributes: u64,
+    place: BorrowedFd,
+    late: &mut LateReadOnly,
+) -> Result<(), Failure> {
+    let mode = Parameter::String(c"mode".to_owned(), c"755".to_owned());
+    let mode = [&[mode][..], &plan.security.labelling].concat();
+    let empty = file_system(c"tmpfs", c"tmpfs", &mode, None, attributes & !attr::RDONLY)?;
+    for name in names {
+        path::mkdirat(empty.as_fd(), name, 0o555).call(Call::Mkdirat)?;
+    }
+    move_mount(empty.as_fd(), place).call(Call::MoveMount)?;
+    late.push(empty);
+    Ok(())
 }
 
 /// A directory of the host's hierarchy, which the parent has copied as a detached mount.

@@ -79,10 +79,9 @@ fn become_container(
     }
     devices::make(plan, &sources, &root)?;
     drop(sources);
-    // 5. Hooks of the runtime's namespaces run now, in the parent.
+    // 5. Hooks of the runtime's namespaces run now, in the parent. Those that make a network open ours.
     if plan.hooks.has_any_of_host() {
-        FromChild::Mounted.send(parent, None).call(Call::Send).during(Phase::Setup)?;
-        wait_for_go(parent).call(Call::Receive).during(Phase::Setup)?;
+        namespaces::ask_visibly(FromChild::Mounted, parent, plan.may_show_itself()).during(Phase::Setup)?;
     }
     // 6. Hooks of the container's namespaces, which still see the host's tree.
     hooks_before_pivot(plan, prepared, umask, parent)?;
@@ -112,7 +111,7 @@ fn become_container(
         process: &plan.process,
         limits: &plan.limits,
         identity: &plan.identity,
-        in_user_namespace: plan.namespaces.has_user(),
+        in_user_namespace: plan.namespaces.has_user() || plan.rootless,
         keep_for_filter: prepared.filter_needs_privilege(),
     };
     let program = become_user(&user, parent, entered)?;
@@ -120,7 +119,11 @@ fn become_container(
     if prepared.placement() == Some(Placement::BeforeCreated) {
         confinement(plan, prepared).enter_with_listener(parent)?;
     }
-    // 14. Created. Only this process and the gate remain.
+    // 14. Created. Only this process and the gate remain. A tracer takes hold of it before the gate opens.
+    let traced = prepared.traced && plan.may_show_itself();
+    if traced {
+        process::set_dumpable(true).call(Call::Prctl).during(Phase::Gate)?;
+    }
     FromChild::Ready.send(parent, None).call(Call::Send).during(Phase::Gate)?;
     wait_for_go(parent).call(Call::Receive).during(Phase::Gate)?;
     if !prepared.is_recorded() {
@@ -128,6 +131,10 @@ fn become_container(
         process::set_parent_death_signal(0).call(Call::Prctl).during(Phase::Gate)?;
     }
     let channel = gate::pass(prepared, parent, gate, channel).during(Phase::Gate)?;
+    if traced {
+        // Hooks that come from the image run before the filter is loaded, and could trace this process, too.
+        process::set_dumpable(false).call(Call::Prctl).during(Phase::Gate)?;
+    }
     // 15. Hooks in full confinement, the filter, the program.
     hooks_before_exec(plan, prepared, channel)?;
     identity::limit_descriptors(&plan.limits).during(Phase::Identity)?;

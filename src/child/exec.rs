@@ -198,7 +198,7 @@ fn become_program(
         process: &plan.process,
         limits: &plan.limits,
         identity: &plan.identity,
-        in_user_namespace: plan.has_user_namespace(),
+        in_user_namespace: plan.in_user_namespace,
         keep_for_filter,
     };
     let program = become_user(&user, parent, entered)?;

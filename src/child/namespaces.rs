@@ -120,15 +120,20 @@ pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> R
     clone::unshare(flag::TIME).call(Call::Unshare)?;
     if plan.namespaces.time_offsets.is_some() {
         // An unprivileged parent can only open the files of a process that it could trace.
-        if plan.rootless {
-            process::set_dumpable(true).call(Call::Prctl)?;
-        }
-        FromChild::TimeOffsets.send(parent, None).call(Call::Send)?;
-        wait_for_go(parent).call(Call::Receive)?;
-        process::set_dumpable(false).call(Call::Prctl)?;
+        ask_visibly(FromChild::TimeOffsets, parent, plan.rootless)?;
     }
     let own = procfs.open_link(c"thread-self/ns/time_for_children")?;
     clone::setns(own.as_fd(), flag::TIME).call(Call::Setns)
+}
+
+/// Asks the parent for something and waits until it is done, meanwhile dumpable when `shown`.
+pub(super) fn ask_visibly(message: FromChild, parent: BorrowedFd, shown: bool) -> Result<(), Failure> {
+    if shown {
+        process::set_dumpable(true).call(Call::Prctl)?;
+    }
+    message.send(parent, None).call(Call::Send)?;
+    wait_for_go(parent).call(Call::Receive)?;
+    process::set_dumpable(false).call(Call::Prctl)
 }
 
 /// The process in between: joins what must be joined first, clones the init process as its sibling, and ends.

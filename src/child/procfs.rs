@@ -4,10 +4,13 @@
 //! a process can reach, and is closed before the identity changes. CVE-2019-16884, CVE-2025-52881.
 
 use std::ffi::CStr;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use crate::abi::procfs;
 use crate::error::Errno;
+use crate::mountinfo::Line;
 use crate::plan::Plan;
 use crate::plan::mounts::Kind;
 use crate::plan::namespaces::flag;
@@ -20,6 +23,9 @@ use crate::sys::path::{self, resolve};
 pub struct Procfs {
     fd: OwnedFd,
     mount_id: u64,
+    /// Mounts of the host on its own procfs that show, each at its place, what would be there without them. Containers
+    /// have such ones, read-only, on /proc/sys.
+    same: Vec<u64>,
 }
 
 impl Procfs {
@@ -57,7 +63,7 @@ impl Procfs {
         if magic != procfs::MAGIC || stat.inode != procfs::ROOT_INODE {
             return Err(Failure::found("the procfs is not the root of a procfs"));
         }
-        Ok(Procfs { mount_id: stat.mount_id, fd })
+        Ok(Procfs { mount_id: stat.mount_id, fd, same: Vec::new() })
     }
 
     /// The one of the caller, for a process that still sees the tree of the host.
@@ -70,7 +76,19 @@ impl Procfs {
             resolve::NO_SYMLINKS,
         )
         .call(Call::Openat)?;
-        Procfs::verified(fd)
+        let procfs = Procfs::verified(fd)?;
+        let same = procfs.mounts_of_itself().unwrap_or_default();
+        Ok(Procfs { same, ..procfs })
+    }
+
+    /// A mount that shows another file of the procfs than the one at its place is not among them.
+    fn mounts_of_itself(&self) -> Option<Vec<u64>> {
+        let file = self.open(c"thread-self/mountinfo", libc::O_RDONLY).ok()?;
+        let mut text = String::new();
+        std::fs::File::from(file).read_to_string(&mut text).ok()?;
+        let lines = text.lines().filter_map(Line::parse).filter(|line| line.fstype == "proc");
+        let same = lines.filter(|line| line.mount_point() == Path::new(&format!("/proc{}", line.root())));
+        Some(same.map(|line| line.id).filter(|id| *id != self.mount_id).collect())
     }
 
     /// Hangs it into the host's tree, as this namespace still sees it, right before that tree is let go: both are torn
@@ -81,12 +99,19 @@ impl Procfs {
         let _ = place.and_then(|place| move_mount(self.fd.as_fd(), place.as_fd()));
     }
 
-    /// Opens a file of it; magic links and other mounts are refused.
+    /// Opens a file of it; magic links are refused, and mounts that show anything else than what is there without them.
     pub fn open(&self, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
         let flags_of_resolve = resolve::BENEATH | resolve::NO_XDEV | resolve::NO_MAGICLINKS;
-        let file = path::openat2(self.fd.as_fd(), path, flags, 0, flags_of_resolve)?;
+        let file = match path::openat2(self.fd.as_fd(), path, flags, 0, flags_of_resolve) {
+            Err(Errno::EXDEV) if !self.same.is_empty() => {
+                let crossing = resolve::BENEATH | resolve::NO_MAGICLINKS;
+                path::openat2(self.fd.as_fd(), path, flags, 0, crossing)?
+            }
+            opened => opened?,
+        };
+        let mount_id = path::stat_fd(file.as_fd())?.mount_id;
         let verified = path::file_system(file.as_fd())? == procfs::MAGIC
-            && path::stat_fd(file.as_fd())?.mount_id == self.mount_id;
+            && (mount_id == self.mount_id || self.same.contains(&mount_id));
         if verified { Ok(file) } else { Err(Errno::EXDEV) }
     }
 

@@ -23,6 +23,7 @@ pub struct Creation<'a> {
     setup: setup::Setup,
     rootless: bool,
     is_recorded: bool,
+    is_traced: bool,
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
 }
@@ -58,6 +59,7 @@ impl<'a> Creation<'a> {
             setup,
             rootless,
             is_recorded: false,
+            is_traced: false,
             pid_file: setup::absolute(given(&args.pid_file))?,
             pidfd_socket: setup::absolute(given(&args.pidfd_socket))?,
         })
@@ -68,6 +70,11 @@ impl<'a> Creation<'a> {
     pub fn record_calls(&mut self) {
         self.setup.plan.security.seccomp = None;
         self.is_recorded = true;
+    }
+
+    /// The process will be traced from before it executes its program.
+    pub fn trace(&mut self) {
+        self.is_traced = true;
     }
 
     /// What will be done.
@@ -81,6 +88,7 @@ impl<'a> Creation<'a> {
         let inputs = prepare::Inputs {
             console_socket: setup::absolute(given(&self.args.console_socket))?,
             passed: self.passed.clone(),
+            traced: self.is_traced,
             filter: match self.is_recorded {
                 true => Some(Filter::recording()?),
                 false => filter::of_container(plan, &self.root)?,

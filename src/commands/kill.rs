@@ -18,8 +18,9 @@ pub fn kill(global: &Global, args: &Kill) -> Result<i32> {
     let everything = number == libc::SIGKILL && !container.record.own.private_pid_namespace;
     let cgroup = container.cgroup();
     match (&container.init, everything) {
-        (Some(_), true) => cgroup.kill_all(number)?,
-        (Some(init), false) => match init.kill(number) {
+        (Some(_), true) if cgroup.exists() => cgroup.kill_all(number)?,
+        // Without a cgroup it is the only process that is known.
+        (Some(init), _) => match init.kill(number) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return not_running(args),
             Err(e) => return Err(Error::kernel(format!("send signal {number}"), "pidfd_send_signal(2)", e)),

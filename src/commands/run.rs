@@ -85,8 +85,10 @@ impl<'a> Watcher<'a> {
 /// The same for a bundle and an id that are told apart, with somebody who watches.
 pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
     let mut creation = Creation::read(global, &args.create, args.detach)?;
-    if matches!(watch, Watch::Calls(_)) {
-        creation.record_calls();
+    match watch {
+        Watch::Nothing => {}
+        Watch::Calls(_) => creation.record_calls(),
+        Watch::Refusals { .. } => creation.trace(),
     }
     let (plan, root) = (creation.plan(), &creation.root);
     // From here on every signal waits, so that none is lost between the clone and the relay.
@@ -168,7 +170,8 @@ fn execute(
     let sent = send_go(created.sync.as_fd()).map_err(|e| Error::kernel("start the program", "sendmsg(2)", e));
     let outcome = sent.and_then(|()| match watcher {
         Watcher::Recorder(recorder) => recorder.until_executed(created.sync.as_fd(), printed),
-        Watcher::Nobody | Watcher::Tracer(_) => Ok(executed(created.sync.as_fd(), printed)),
+        Watcher::Tracer(tracer) => tracer.until_executed(created.sync.as_fd(), printed),
+        Watcher::Nobody => Ok(executed(created.sync.as_fd(), printed)),
     });
     let error = match outcome {
         Ok(Outcome::Executed) => return Ok(created),

@@ -16,7 +16,7 @@ use super::prepare::{self, Prepared, Source};
 use super::talk::Talk;
 use super::undo::Undo;
 use super::vanished::{died, explain};
-use super::{failure, id_maps, net_devices, user_namespaces};
+use super::{failure, id_maps, net_devices, outer_filter, user_namespaces};
 use crate::cgroup::{Cgroup, Layout, OomWatch, systemd};
 use crate::child;
 use crate::error::{Errno, Error, Kind, Result};
@@ -96,8 +96,10 @@ pub fn create(plan: &Plan, mut prepared: Prepared, options: Options) -> Result<C
             let record = record.into_inner().ok_or_else(|| Error::new(Kind::Bug, "the record is missing"))?;
             Ok(Created { init, sync, directory, record, cgroup, watch })
         }
-        Err(error) if plan.rootless => Err(undo.undo(user_namespaces::explain_denial(error))),
-        Err(error) => Err(undo.undo(error)),
+        Err(error) if plan.rootless => {
+            Err(undo.undo(outer_filter::explain(user_namespaces::explain_denial(error))))
+        }
+        Err(error) => Err(undo.undo(outer_filter::explain(error))),
     }
 }
 
@@ -279,7 +281,11 @@ impl CgroupSetting<'_> {
 
 /// Gives the cgroup to the user of the process. An unprivileged caller can give it to itself alone.
 fn delegate(plan: &Plan, cgroup: &Cgroup, pid: i32) -> Result<()> {
-    let owner = id_maps::outer_uid(pid, plan.identity.uid)?;
+    let owner = match plan.namespaces.has_user() {
+        true => id_maps::outer_uid(pid, plan.identity.uid)?,
+        // The map of the own user namespace leads out of it.
+        false => plan.identity.uid,
+    };
     match cgroup.delegate(owner, None) {
         Err(error) if plan.rootless && error.errno() == Some(Errno::EPERM) => {
             crate::log::warn(&format!("{error}"));
@@ -321,9 +327,10 @@ fn map_mounts(plan: &Plan, prepared: &Prepared, pid: i32) -> Result<()> {
         mount_setattr_idmap(tree.as_fd(), *recursive, namespace).map_err(|e| {
             let error =
                 Error::kernel(format!("map the ids of the mount on {}", mount.shown), "mount_setattr(2)", e);
-            error
-                .at(&mount.at)
-                .hint("the file system must support id-mapped mounts and not be mapped already")
+            error.at(&mount.at).hint(match e {
+                Errno::EPERM if plan.rootless => prepare::UNPRIVILEGED_MAPPING,
+                _ => "the file system must support id-mapped mounts and not be mapped already",
+            })
         })?;
     }
     Ok(())

@@ -121,6 +121,11 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
             Err(failed("write(2)", &error)
                 .hint("all lines of a mapping together must be less than a page of memory; join neighbouring ranges"))
         }
+        Err(error) if name.ends_with("_map") && error.raw_os_error() == Some(libc::EPERM) => {
+            Err(failed("write(2)", &error).hint(format!(
+                "each range must be within one line of /proc/self/{name} of the caller, whose ids it may give away"
+            )))
+        }
         Ok(_) => Err(Error::kernel(format!("write {name}"), "write(2)", Errno::EIO).at(at)),
         Err(error) => Err(failed("write(2)", &error)),
     }

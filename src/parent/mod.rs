@@ -16,6 +16,7 @@ mod id_helpers;
 pub mod id_maps;
 mod limits;
 pub mod net_devices;
+mod outer_filter;
 mod outlet;
 pub mod prepare;
 pub mod readiness;

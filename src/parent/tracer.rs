@@ -11,18 +11,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, poll};
 use teu_seccomp::{Action, Instruction, SeccompData, simulate};
 
 use super::foreground::Companion;
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result};
+use crate::sync::{Heard, Outcome, Stream, hear};
 use crate::sys::clone::{Child, Ended};
 use crate::sys::ptrace::{self, Change, Edge, Options, Stop};
 use crate::sys::signal;
 
 /// How often the cgroup is looked at for processes that were added from outside.
 const RESCAN: Duration = Duration::from_millis(250);
+/// How long a thread that does not run the program yet may stay stopped, in milliseconds.
+const STOPPED_FOR: u16 = 10;
 /// How long threads may take to stop when they are let go. One that does not is let go by the end of this process.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -103,6 +106,30 @@ impl<'a> Tracer<'a> {
         ptrace::seize(self.init, Options::Execution).map_err(|e| seize_failed(self.init, e))?;
         self.threads.insert(self.init, Thread::default());
         Ok(())
+    }
+
+    /// Listens until the program is executed or cannot be. Until then the process stops for signals, such as those
+    /// about the end of its hooks.
+    ///
+    /// Errors: poll(2) fails.
+    pub fn until_executed(
+        &mut self,
+        channel: BorrowedFd,
+        printed: impl Fn(Stream, &[u8]),
+    ) -> Result<Outcome> {
+        let mut about_to = false;
+        loop {
+            let mut waiting = [PollFd::new(channel, PollFlags::POLLIN)];
+            match poll(&mut waiting, STOPPED_FOR) {
+                Ok(0) | Err(Errno::EINTR) => self.work(),
+                Ok(_) => match hear(channel, &mut about_to) {
+                    Heard::Last(outcome) => return Ok(outcome),
+                    Heard::Printed(stream, text) => printed(stream, &text),
+                    Heard::Progress | Heard::Listener(_) => {}
+                },
+                Err(e) => return Err(Error::kernel("wait for the program", "poll(2)", e)),
+            }
+        }
     }
 
     /// Watches every process of the container.

@@ -10,6 +10,7 @@ use super::mounts::{Mount, attr, normalize};
 use super::namespaces::Namespaces;
 use super::{c_string, item};
 use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::report::Report;
 
 /// One node.
@@ -78,6 +79,7 @@ pub fn plan(
     process: &Process,
     mounts: &[Mount],
     namespaces: &Namespaces,
+    host: &Host,
     report: &mut Report,
 ) -> Result<Devices> {
     let mut nodes: Vec<Node> = Vec::new();
@@ -107,19 +109,23 @@ pub fn plan(
             None => nodes.push(node),
         }
     }
-    warn_of_nodev(mounts, namespaces, report);
+    // The caller's own user namespace forbids mknod(2), too.
+    let bind_nodes = namespaces.has_user() || host.in_user_namespace;
+    if !bind_nodes {
+        warn_of_nodev(mounts, report);
+    }
     Ok(Devices {
         populate: !mounts.iter().any(|m| m.is_bind() && m.is_at("dev")),
         nodes,
-        bind_nodes: namespaces.has_user(),
+        bind_nodes,
         console: process.terminal().unwrap_or(false),
     })
 }
 
 /// Nodes that are made on a file system without devices cannot be used; those that are bound bring their own mount.
-fn warn_of_nodev(mounts: &[Mount], namespaces: &Namespaces, report: &mut Report) {
+fn warn_of_nodev(mounts: &[Mount], report: &mut Report) {
     let dev = mounts.iter().rev().find(|mount| mount.is_at("dev") && !mount.is_bind());
-    if let Some(dev) = dev.filter(|dev| dev.attributes.set & attr::NODEV != 0 && !namespaces.has_user()) {
+    if let Some(dev) = dev.filter(|dev| dev.attributes.set & attr::NODEV != 0) {
         report.warn(&dev.at, "the devices in /dev cannot be used, since it is mounted with nodev");
     }
 }

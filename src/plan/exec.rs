@@ -10,7 +10,7 @@ use oci_spec::runtime::Process as ConfigProcess;
 
 use super::identity::Identity;
 use super::limits::Limits;
-use super::namespaces::{Namespaces, flag};
+use super::namespaces::Namespaces;
 use super::process::{Process, plan_at};
 use super::security::{Security, bit_mask};
 use super::{annotations, c_string, identity, limits, namespaces, security};
@@ -100,19 +100,14 @@ pub struct ExecPlan {
     pub affinity: Affinity,
     /// The kinds of namespaces that the configuration lists.
     pub namespaces: u64,
+    /// The container, or the caller, is in a user namespace other than the initial one.
+    pub in_user_namespace: bool,
     /// The session keyring of this name is joined.
     pub keyring: Option<CString>,
     /// Number of passed descriptors that are named in the environment.
     pub listen_fds: u32,
     /// What is suspicious but no error.
     pub warnings: Vec<Warning>,
-}
-
-impl ExecPlan {
-    /// True when the container has a user namespace.
-    pub fn has_user_namespace(&self) -> bool {
-        self.namespaces & flag::USER != 0
-    }
 }
 
 /// Makes the plan.
@@ -149,6 +144,7 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
         limits: limits::plan(&process, base, report)?,
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),
+        in_user_namespace: listed.has_user() || host.in_user_namespace,
         keyring: match request.no_new_keyring {
             true => None,
             false => Some(c_string(&format!("_ses.{}", request.id), "")?),

@@ -115,13 +115,37 @@ pub struct Plan {
     pub passed_fds: u32,
     /// The caller is not the root of the host.
     pub rootless: bool,
+    /// The capabilities that the caller has in its own user namespace.
+    pub of_caller: u64,
     /// The cgroup is given to the user of the process, who may make cgroups below it.
     pub delegates_cgroup: bool,
     /// What is suspicious but no error.
     pub warnings: Vec<Warning>,
 }
 
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
 impl Plan {
+    /// Whether the caller may make the namespaces and mounts of the container: the root of a container around this one
+    /// often may not.
+    pub fn has_the_privilege(&self) -> bool {
+        self.namespaces.has_user() || self.of_caller & CAP_SYS_ADMIN != 0
+    }
+
+    /// Whether the init process makes itself dumpable while its unprivileged caller, or a program of the caller, must
+    /// look into it.
+    ///
+    /// A process hides as soon as it has handles that no container may get. The kernel then hides it from its own user
+    /// too, and hooks that set up a network cannot open its namespaces. Where it has a user namespace of its own, it
+    /// can show itself without being seen by any container: whoever is in another one has no CAP_SYS_PTRACE over it,
+    /// other than the user who has made it. A user namespace that is joined may have processes that are watching.
+    ///
+    /// Source: ptrace(2), access mode checking; prctl(2), PR_SET_DUMPABLE.
+    pub fn may_show_itself(&self) -> bool {
+        self.of_caller & CAP_SYS_PTRACE == 0 && matches!(self.namespaces.user, namespaces::User::New { .. })
+    }
+
     /// The init process can make its namespaces and mounts while the parent still works for it, because nothing of what
     /// the parent does to it has a part in them: no id map, no offset of a clock, no device of a network, no owner of
     /// the cgroup, no filter of devices.
@@ -166,7 +190,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
     };
     let rootfs = rootfs::plan(spec, request, &namespaces, report)?;
     let mut mounts = mounts::plan(spec, request, &namespaces, report)?;
-    let devices = devices::plan(linux, process, &mounts, &namespaces, report)?;
+    let devices = devices::plan(linux, process, &mounts, &namespaces, host, report)?;
     let planned_process = process::plan(process, &config.process, request, report)?;
     let identity =
         identity::plan(process, &config.process, "/process", &annotations, &namespaces, host, report)?;
@@ -176,7 +200,10 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
         linux,
         driver: request.cgroup_driver,
         mode: host.cgroup_mode,
-        rootless: request.rootless.unwrap_or(host.is_rootless()),
+        // A root without CAP_SYS_ADMIN is that of a container, whose cgroups are seldom its own.
+        rootless: request
+            .rootless
+            .unwrap_or(host.is_rootless() || namespaces.has_user() && host.permitted & CAP_SYS_ADMIN == 0),
         unified: &host.unified_controllers,
         device_nodes: &nodes,
         annotations: Some(&annotations),
@@ -205,6 +232,7 @@ pub fn plan_into(config: &Config, request: &Request, host: &Host, report: &mut R
             Some(c_string(&format!("_ses.{}", request.id), "/")?)
         },
         rootless: host.is_rootless(),
+        of_caller: host.permitted,
         delegates_cgroup: delegates(&cgroup, &namespaces, &mounts),
         passed_fds: request.preserve_fds.saturating_add(request.listen_fds),
         process: planned_process,

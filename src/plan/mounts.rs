@@ -4,6 +4,7 @@
 
 mod options;
 mod overlay;
+mod owner;
 
 use std::ffi::CString;
 use std::path::Path;
@@ -232,6 +233,7 @@ fn one(
     }
     let filled = report.keep(file_system(mount, &options, &mut made, fstype, &request.bundle))?;
     report.keep(check_special_destination(&made, fstype, &pointer("destination"), false))?;
+    owner::check(&made.kind, namespaces, &pointer("options"), report)?;
     if namespaces.has_user()
         && let Some((IdMapping::Own { .. }, _)) = &made.id_mapping
     {

@@ -7,7 +7,8 @@
 //! - a time namespace gets its offsets before anybody is in it: the child unshares it, the parent writes the
 //!   offsets, the child enters it;
 //! - namespaces that belong to a user namespace which is joined, or that are joined before a new user namespace
-//!   is made, need a process in between (`stage`): it joins, then clones the init process as its sibling.
+//!   is made, need a process in between (`stage`): it joins, then clones the init process as its sibling. So does a
+//!   pid namespace from which the parent could not go back to its own.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -209,7 +210,7 @@ pub fn plan(linux: Option<&Linux>, host: &Host, report: &mut Report) -> Result<N
     }
     user(linux, &mut planned, host, report)?;
     planned.time_offsets = time_offsets(linux, &planned, report)?;
-    planned.stage = needs_stage(&planned);
+    planned.stage = needs_stage(&planned, host);
     Ok(planned)
 }
 
@@ -234,12 +235,14 @@ fn kind(typ: LinuxNamespaceType) -> (u64, &'static str) {
 }
 
 /// A joined user namespace owns what is made after it, and what is joined before a new one must be joined with
-/// the privileges outside. The pid namespace is joined by the parent, so it does not count for the second rule.
-fn needs_stage(planned: &Namespaces) -> bool {
+/// the privileges outside. The pid namespace is joined by the parent, so it does not count for the second rule, unless
+/// the parent could not go back to its own, which may belong to a user namespace around it.
+fn needs_stage(planned: &Namespaces, host: &Host) -> bool {
+    let one_way = host.is_rootless() && planned.join_of(flag::PID).is_some();
     match planned.user {
-        User::Inherited => false,
+        User::Inherited => one_way,
         User::Joined => true,
-        User::New { .. } => planned.joined.iter().any(|join| join.flag != flag::PID),
+        User::New { .. } => one_way || planned.joined.iter().any(|join| join.flag != flag::PID),
     }
 }
 

@@ -88,12 +88,14 @@ class Table:
             print(f"{title:<{width}}  " + "  ".join(f"{text:<12}" for text in cells))
         print(f"{'passed':<{width}}  " + "  ".join(f"{self.count(name):<12}" for name in runtimes))
 
-    def ours(self, runtime, peer):
-        """The titles of what fails with `runtime` and not with `peer`."""
+    def ours(self, runtime, peers):
+        """The titles of what fails with `runtime` and not with each of `peers`."""
         return [
             title
             for title, row in self.rows.items()
-            if runtime in row and row[runtime].passed is False and (peer not in row or row[peer].passed is not False)
+            if runtime in row
+            and row[runtime].passed is False
+            and not all(peer in row and row[peer].passed is False for peer in peers)
         ]
 
 
@@ -105,12 +107,15 @@ def cell(outcome):
     return f"{'ok' if outcome.passed else 'FAILED':<6} {outcome.seconds:4.1f}s"
 
 
-def shell(commands, environment, timeout=90):
-    """Exit status, output and errors of some commands. Errors: Failed when they take longer than `timeout` seconds."""
+def shell(commands, environment, timeout=90, prefix=()):
+    """Exit status, output and errors of some commands. Errors: Failed when they take longer than `timeout` seconds.
+
+    `prefix`: a command that runs the shell, such as one that becomes another user.
+    """
     # Files, because what outlives the commands would keep pipes open.
     with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         process = subprocess.Popen(
-            ["bash", "-c", PRELUDE + commands],
+            [*prefix, "bash", "-c", PRELUDE + commands],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -135,7 +140,7 @@ def carry_out(check, engine):
     if callable(check.commands):
         status, output, errors = 0, check.commands(engine), ""
     else:
-        status, output, errors = shell(check.commands, engine.environment, check.timeout)
+        status, output, errors = shell(check.commands, engine.environment, check.timeout, engine.prefix)
     if status != check.status:
         raise Failed(f"exit status {status}, not {check.status}; it printed:\n{output}\n{errors}")
     if check.prints is not None and output != check.prints.strip():

@@ -121,6 +121,10 @@ class Daemon:
 class Engine:
     """One engine with one runtime. `start`, `clean` and `stop` are the engine's own."""
 
+    # Runs the commands of a check, when they are another user's.
+    prefix = ()
+    # The runtimes that teu is compared with.
+    peers = ("runc",)
     # The command of a person, for checks that several engines have.
     cli = ""
 
@@ -130,7 +134,7 @@ class Engine:
 
     def sh(self, commands):
         """The output of commands as in a check, which must succeed."""
-        status, output, errors = shell(commands, self.environment)
+        status, output, errors = shell(commands, self.environment, prefix=self.prefix)
         if status:
             raise Failed(f"exit status {status} of {commands}\n{output}\n{errors}")
         return output

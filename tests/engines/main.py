@@ -17,19 +17,22 @@ import containerd
 import cri
 import docker
 import kills
+import nested
 import patterns
 import podman
+import rootless
 from checks import Outcome, Table, outcome_of, shell
 from lab import daemons
 
 # What to test: the engine, and its checks.
 ENGINES = {
-    "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + kills.DOCKER),
+    "docker": (docker.Docker, docker.CHECKS + patterns.DOCKER + nested.DOCKER + kills.DOCKER),
     "docker-remapped": (docker.Remapped, docker.REMAPPED_CHECKS),
     "containerd": (containerd.Containerd, containerd.CHECKS + patterns.CONTAINERD + kills.CONTAINERD),
     "cri": (cri.Cri, cri.CHECKS),
-    "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + kills.PODMAN),
+    "podman": (podman.Podman, podman.CHECKS + patterns.PODMAN + nested.PODMAN + kills.PODMAN),
     "buildah": (podman.Buildah, podman.BUILDAH_CHECKS),
+    "podman-rootless": (rootless.PodmanRootless, rootless.CHECKS),
 }
 
 
@@ -38,16 +41,17 @@ def table_of(name, options):
     engine_class, checks = ENGINES[name]
     table = Table(engine_class.name)
     chosen = [check for check in checks if wanted(check, options)]
-    for runtime in options.runtimes:
+    runtimes = options.runtimes or ["teu", *engine_class.peers]
+    for runtime in runtimes:
         if table.rows:
             # Where time counts, what others do matters only if the first one fails.
-            first = {title: row[options.runtimes[0]].passed for title, row in table.rows.items()}
+            first = {title: row[runtimes[0]].passed for title, row in table.rows.items()}
             hurry = [check.title for check in chosen if options.quick or check.long]
             chosen = [check for check in chosen if check.title not in hurry or first[check.title] is False]
         if chosen:
             make(chosen, engine_class(runtime), table)
-    table.print(options.runtimes)
-    return table
+    table.print(runtimes)
+    return table, runtimes[1:]
 
 
 def wanted(check, options):
@@ -65,7 +69,7 @@ def make(checks, engine, table):
     known = engine.settled([], 1)
     try:
         for check in checks:
-            if check.needs and shell(check.needs, engine.environment)[0]:
+            if check.needs and shell(check.needs, engine.environment, prefix=engine.prefix)[0]:
                 note(table, check.title, engine.runtime, Outcome(None, 0, f"this fails: {check.needs}"))
                 continue
             outcome = outcome_of(check, engine)
@@ -110,18 +114,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave out what takes long, and runc where teu passes")
     parser.add_argument("--only", metavar="TEXT", help="checks whose title contains TEXT")
-    parser.add_argument("--runtimes", type=lambda text: text.split(","), default=["teu", "runc"])
+    parser.add_argument("--runtimes", type=lambda text: text.split(","))
     parser.add_argument("--seed", type=int, default=1, help="other moments at which the engines are killed")
     parser.add_argument("engines", nargs="*", metavar="ENGINE", default=list(ENGINES))
     options = parser.parse_args()
 
     kills.MOMENTS.seed(options.seed)
     start = time.monotonic()
-    tables = [table_of(name, options) for name in options.engines]
     ours = []
-    for table in tables:
-        ours += [f"{table.engine}: {title}" for title in table.ours("teu", "runc")]
-    verdict = "teu fails where runc does not:" if ours else "teu fails nothing that runc does not"
+    for table, peers in [table_of(name, options) for name in options.engines]:
+        ours += [f"{table.engine}: {title}" for title in table.ours("teu", peers)]
+    verdict = "teu fails where another runtime does not:" if ours else "teu fails nothing that every other runtime passes"
     print(f"\n{time.monotonic() - start:.0f} s; {verdict}")
     for title in ours:
         print(f"    {title}")

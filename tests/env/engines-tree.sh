@@ -15,7 +15,7 @@ fi
 fresh=$2 suite=$4
 packages=(
     docker.io containerd podman buildah runc crun conmon netavark aardvark-dns catatonit tini nftables
-    busybox-static ca-certificates iproute2 iptables kmod procps python3 slirp4netns uidmap util-linux xz-utils
+    busybox-static ca-certificates iproute2 iptables kmod procps passt python3 slirp4netns uidmap util-linux xz-utils
 )
 # For the calls of a kubelet.
 packages+=(python3-grpcio)

@@ -16,7 +16,7 @@ built=$(cargo test --package teu --lib --test integration --no-run --locked 2>&1
 program() { sed -n "s|.*Executable .*$1.* (\(.*\))\$|\1|p" <<<"$built"; }
 cp "$(program src/lib.rs)" "$bin/units"
 cp "$(program tests/integration/main.rs)" "$bin/integration"
-cp "$here"/guest/{suite,apparmor-profile} "$bin/"
+cp "$here"/guest/{suite,settings,apparmor-profile} "$bin/"
 cp "$here/systemd/checks" "$bin/systemd-checks"
 # The machine has the runc of its Debian; the newest runs there too.
 if [[ " $* " == *" runc "* || " $* " == *" all "* ]]; then

@@ -287,6 +287,7 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
         include_str!("no_mounts.rs"),
         include_str!("idmaps.rs"),
         include_str!("rootless.rs"),
+        include_str!("nested.rs"),
         include_str!("systemd_trouble.rs"),
     ]
     .concat();

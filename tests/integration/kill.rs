@@ -21,6 +21,7 @@ cases![
     death_of_init_takes_its_pid_namespace_along,
     sigkill_without_a_private_pid_namespace_reaches_every_process,
     processes_that_outlive_init_are_reached_by_sigkill_and_delete,
+    signal_for_all_reaches_init_without_a_cgroup,
     all_is_accepted,
     sigkill_works_on_a_frozen_container,
     too_many_arguments_are_refused,
@@ -182,6 +183,20 @@ fn processes_that_outlive_init_are_reached_by_sigkill_and_delete(t: &Test) {
         c.delete();
         t.until("no process anywhere", || leaks::find_processes(&c.id).is_empty());
         assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+    }
+}
+
+/// On version 1 an unprivileged user has none.
+fn signal_for_all_reaches_init_without_a_cgroup(t: &Test) {
+    for options in [&["KILL"][..], &["--all", "KILL"]] {
+        let c = t.bundle().without_namespace("pid").args(["sleep", "1000"]).run_detached();
+        let words = options.iter().fold(t.cmd(["kill"]), |cmd, word| match *word {
+            "KILL" => cmd.arg(&c.id).arg("KILL"),
+            option => cmd.arg(option),
+        });
+        words.run().ok();
+        c.wait_stopped();
+        c.delete();
     }
 }
 

@@ -52,8 +52,10 @@ mod memory;
 mod migrate;
 mod mounts;
 mod namespaces;
+mod nested;
 mod net_devices;
 mod no_mounts;
+mod other_users;
 mod own_binary;
 mod pause;
 mod peers;
@@ -66,6 +68,7 @@ mod resource_units;
 mod resources;
 mod rootfs;
 mod rootless;
+mod rootless_hooks;
 mod run;
 mod scheduling;
 mod seccomp;
@@ -112,10 +115,12 @@ const SUITES: &[&[Case]] = &[
     process::CASES,
     apparmor::CASES,
     namespaces::CASES,
+    nested::CASES,
     net_devices::CASES,
     no_mounts::CASES,
     rootfs::CASES,
     rootless::CASES,
+    rootless_hooks::CASES,
     mounts::CASES,
     idmaps::CASES,
     kernel::CASES,
@@ -135,6 +140,7 @@ const SUITES: &[&[Case]] = &[
     hostile::CASES,
     crash::CASES,
     endurance::CASES,
+    other_users::CASES,
     own_binary::CASES,
     debian::CASES,
     filter_actions::CASES,

@@ -24,7 +24,6 @@ const REMOVED: &str = "systemd may remove the cgroup, and the figures with it, b
 const DIRECTORIES: &str = "it is about directories that systemd knows nothing of";
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
-const TRACED: &str = "`seccomp why` cannot trace the program of an unprivileged user from its first call on";
 const BY_CGROUP: &str = "without a cgroup nothing tells which processes are the container's";
 const CGROUPS: &str = "version 1 has no cgroups for an unprivileged user";
 
@@ -66,12 +65,11 @@ pub const NEEDS: &[Need] = &[
         "-x shows processes of the caller's user alone",
     ),
     user("promises::every_option_that_is_listed_is_accepted", LOCKED),
-    user("seccomp_debian::python_with_threads_and_sockets_runs_under_its_profile", TRACED),
-    user("seccomp_profiles::recorded_script_runs_under_its_profile_and_a_missing_call_is_named", TRACED),
-    user("seccomp_profiles::why_reports_each_refused_call_once", TRACED),
-    user("seccomp_profiles::why_reports_calls_that_kill", TRACED),
-    user("seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile", TRACED),
-    user("seccomp_profiles::why_ends_with_the_container", TRACED),
+    user("seccomp_profiles::why_ends_with_the_container", "its process is hidden until the start"),
+    user(
+        "seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile",
+        "the kernel shows filters to root alone",
+    ),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),
@@ -145,6 +143,31 @@ pub const NEEDS: &[Need] = &[
     units("create::populated_cgroup_is_refused", "systemd::unit_that_runs_is_refused does it"),
     units("hints::hints_about_cgroups", DIRECTORIES),
     no_cgroups("cgroups::", CGROUPS),
+    no_cgroups("create::id_may_have_letters_digits_and_punctuation", CGROUPS),
+    no_cgroups("create::populated_cgroup_is_refused", CGROUPS),
+    no_cgroups("exec::detached_exec_returns_while_the_program_runs", BY_CGROUP),
+    no_cgroups("exec::detached_process_belongs_to_nobody_of_the_runtime", BY_CGROUP),
+    no_cgroups("exec::exec_that_waits_for_a_resume_can_be_interrupted", CGROUPS),
+    no_cgroups("exec::paused_container_is_refused", CGROUPS),
+    no_cgroups("exec::pid_file_that_cannot_be_written_ends_the_process", BY_CGROUP),
+    no_cgroups("exec::process_waits_for_the_end_of_a_pause_when_asked_to", CGROUPS),
+    no_cgroups("exec::sixty_four_at_once_all_end_well", BY_CGROUP),
+    no_cgroups("exec_place::option_names_a_cgroup_below", BY_CGROUP),
+    no_cgroups("exec_place::process_is_in_the_cgroups_of_the_container", BY_CGROUP),
+    no_cgroups("kill::all_is_accepted", BY_CGROUP),
+    no_cgroups("kill::death_of_init_takes_its_pid_namespace_along", BY_CGROUP),
+    no_cgroups("kill::processes_that_outlive_init_are_reached_by_sigkill_and_delete", BY_CGROUP),
+    no_cgroups("kill::sigkill_without_a_private_pid_namespace_reaches_every_process", BY_CGROUP),
+    no_cgroups("kill::sigkill_works_on_a_frozen_container", CGROUPS),
+    no_cgroups("list::ids_are_sorted", CGROUPS),
+    no_cgroups("run::keep_leaves_the_cgroup_for_the_engine", CGROUPS),
+    no_cgroups("run::orphans_are_reaped_by_run_and_not_without_subreaper", BY_CGROUP),
+    no_cgroups("run::orphans_of_the_container_do_not_hold_run_back", BY_CGROUP),
+    no_cgroups("run::program_killed_by_a_signal_gives_128_and_its_number", BY_CGROUP),
+    no_cgroups("state::frozen_container_is_paused", CGROUPS),
+    no_cgroups("state::recycled_pid_is_spared_by_delete", BY_CGROUP),
+    no_cgroups("state::state_file_has_the_names_that_others_read", CGROUPS),
+    no_cgroups("ps::", BY_CGROUP),
     no_cgroups("delete::nested_cgroups_are_removed", BY_CGROUP),
     no_cgroups("delete::threaded_cgroups_are_removed", BY_CGROUP),
     no_cgroups("delete::delete_kills_only_its_own", BY_CGROUP),

@@ -13,7 +13,9 @@ cases![
     single_id_denies_additional_groups,
     additional_groups_of_a_range_are_set,
     other_users_of_a_range_work,
+    owner_of_a_mount_must_be_mapped,
     cgroups_that_are_not_permitted_are_told,
+    hierarchies_of_version_1_can_be_mounted_one_by_one,
     default_root_is_below_the_runtime_directory,
     default_root_without_a_runtime_directory_is_that_of_the_login,
     spec_for_rootless_runs,
@@ -28,6 +30,7 @@ cases![
     idmapped_mount_is_refused,
     sysfs_of_the_host_is_bound_read_only,
     procfs_of_the_host_is_bound,
+    parameter_behind_a_mount_of_the_same_procfs_is_set,
     state_of_another_user_is_out_of_reach,
     process_of_another_user_is_out_of_reach,
     devices_are_verified,
@@ -49,6 +52,41 @@ fn hinted(out: Out, text: &str) {
     assert_ne!(out.code, Some(0), "{}", out.report());
     let hint = out.stderr.split_once("; hint: ").map(|(_, hint)| hint.to_owned());
     assert!(hint.is_some_and(|hint| hint.contains(text)), "{text:?} is not hinted at\n{}", out.report());
+}
+
+/// tmpfs(5), devpts: ids of the container, which this one does not have.
+fn owner_of_a_mount_must_be_mapped(t: &Test) {
+    only_user(t);
+    t.only_teu("the words are teu's");
+    for option in ["uid=7", "gid=5"] {
+        let out = single(t.bundle()).mount("/mnt", "tmpfs", "tmpfs", &[option]).run();
+        let out = out.fails(&[&format!("{option} is not mapped"), "/mounts/6/options"]);
+        hinted(out, "or leave the option out");
+    }
+    single(t.bundle()).mount("/mnt", "tmpfs", "tmpfs", &["uid=0", "gid=0"]).args(["true"]).run().ok();
+    let ranges = t.bundle().mount("/mnt", "tmpfs", "tmpfs", &["uid=7", "gid=5"]).sh("stat -c '%u %g' /mnt");
+    assert_eq!(ranges.run().ok().stdout, "7 5\n");
+}
+
+/// podman's --systemd: there is no cgroup to show, but a place for each hierarchy of the host.
+fn hierarchies_of_version_1_can_be_mounted_one_by_one(t: &Test) {
+    only_user(t);
+    if t.view() == View::V2 {
+        t.skip("this view has no hierarchies of version 1");
+    }
+    t.skip_for("crun", "knows no hybrid cgroups");
+    let dir = t.make_dir("shown");
+    fs::write(dir.join("file"), "").unwrap();
+    let bundle = t.bundle().unset("/linux/resources").unset("/linux/cgroupsPath");
+    let bundle = bundle.without_mounts("/sys/fs/cgroup").mount(
+        "/sys/fs/cgroup",
+        "cgroup",
+        "cgroup",
+        &["nosuid", "noexec", "nodev", "ro"],
+    );
+    let script = "ls /sys/fs/cgroup/memory; mkdir /sys/fs/cgroup/x 2>&1; true";
+    let out = bundle.bind(&dir, "/sys/fs/cgroup/memory", &["bind"]).sh(script).run().ok();
+    assert!(out.stdout.starts_with("file\n") && out.stdout.contains("Read-only"), "{}", out.report());
 }
 
 /// A config whose container has one id, that of the caller.
@@ -329,6 +367,25 @@ fn procfs_of_the_host_is_bound(t: &Test) {
     assert!(out.log_text.contains("that of the host is bound there (/mounts/0)"), "{}", out.report());
 }
 
+/// Containers have such mounts on /proc/sys; one that shows another file would send the value there. CVE-2025-52881.
+fn parameter_behind_a_mount_of_the_same_procfs_is_set(t: &Test) {
+    only_user(t);
+    t.only_teu("others refuse or trust every mount");
+    let set = |name: &str, value: &str, line: &str| {
+        let bundle = t.bundle().without_namespace("pid").set("/linux/sysctl", json!({ name: value }));
+        let bundle = bundle.sh("cat /proc/sys/kernel/msgmax; hostname");
+        prepared(bundle.run_cmd(), line).run()
+    };
+    let same = "mount --bind /proc/sys/kernel /proc/sys/kernel";
+    assert!(set("kernel.msgmax", "4321", same).ok().stdout.starts_with("4321\n"));
+    // Every namespace has the same file of this name.
+    let other = "cd /proc/sys/kernel; mount --bind hostname domainname";
+    set("kernel.domainname", "elsewhere", other).fails(&["/linux/sysctl/kernel.domainname", "EXDEV"]);
+    // Along with one that is harmless.
+    let both = format!("{same}; {other}");
+    set("kernel.domainname", "elsewhere", &both).fails(&["/linux/sysctl/kernel.domainname"]);
+}
+
 /// What belongs to root is neither read nor changed.
 fn state_of_another_user_is_out_of_reach(t: &Test) {
     only_user(t);
@@ -370,6 +427,8 @@ fn process_of_another_user_is_out_of_reach(t: &Test) {
     c.call("delete", &["--force"]);
     assert!(victim.try_wait().unwrap().is_none(), "a process of root was killed");
     fs::write(&path, text).ok();
+    // Without a cgroup nothing tells that it belongs to the forged record.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(own), nix::sys::signal::Signal::SIGKILL);
     victim.kill().unwrap();
     victim.wait().unwrap();
 }

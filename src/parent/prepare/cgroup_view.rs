@@ -20,6 +20,8 @@ use crate::sys::path;
 pub enum CgroupView {
     /// There is no cgroup.
     None,
+    /// Nor any here, but the hierarchies of the host have these names. Engines mount some of them one by one.
+    Places(Vec<CString>),
     /// One tree.
     V2 {
         /// The container's own directory, where making a new mount may be refused.
@@ -64,7 +66,11 @@ pub fn cgroup_view(plan: &Plan, shown: Option<MountView>, layout: &Layout) -> Re
     Ok(match shown {
         // The container stays in the cgroup of the caller.
         None if layout.mode() == Mode::V2 => CgroupView::V2 { own: OnceCell::new(), top: top() },
-        None => CgroupView::None,
+        None => {
+            let Some(MountView::V1(hierarchies)) = layout.mount_view() else { return Ok(CgroupView::None) };
+            let names = hierarchies.iter().map(|hierarchy| string(&hierarchy.name));
+            CgroupView::Places(names.collect::<Result<_>>()?)
+        }
         Some(MountView::V2(_)) => CgroupView::V2 { own: OnceCell::new(), top: top() },
         Some(MountView::V1(hierarchies)) => {
             let mut views = Vec::with_capacity(hierarchies.len());
@@ -129,7 +135,7 @@ impl CgroupView {
     /// Puts a copy of one of the container's own cgroups in its place.
     pub fn complete(&self, index: u8, own: OwnedFd) {
         let place = match self {
-            CgroupView::None => None,
+            CgroupView::None | CgroupView::Places(_) => None,
             CgroupView::V2 { own, .. } => Some(own),
             CgroupView::V1(views) => views.get(usize::from(index)).map(|view| &view.own),
         };

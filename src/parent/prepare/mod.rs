@@ -24,13 +24,14 @@ pub use self::hook_state::HookState;
 pub(super) use self::namespaces::{namespace, refuse_own_namespace};
 pub use self::passed::Passed;
 pub use self::sources::Source;
+pub(super) use self::sources::UNPRIVILEGED_MAPPING;
 pub(super) use self::sources::{device_node, null_mount, own_id_map, source};
 use super::access::{self, Use, Who};
 use super::console;
 use super::hook_output::HookOutput;
 use super::root_mount::RootMount;
 use crate::cgroup::Cgroup;
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::namespaces::flag;
 use crate::plan::rootfs::Pivot;
@@ -76,6 +77,8 @@ pub struct Prepared {
     pub begins_at_once: bool,
     /// What the container sees of it.
     pub cgroup_view: CgroupView,
+    /// The caller traces the init process from before it executes its program.
+    pub traced: bool,
     hook_state: HookState,
 }
 
@@ -127,10 +130,17 @@ pub struct Inputs {
     pub passed: Passed,
     /// The compiled filter of the plan.
     pub filter: Option<Filter>,
+    /// The caller traces the container.
+    pub traced: bool,
 }
 
 /// Opens everything. The second value is the end of the pair that gets the terminal when it is relayed.
 pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>)> {
+    if !plan.has_the_privilege() {
+        return Err(Error::new(Kind::Kernel, "the caller lacks CAP_SYS_ADMIN, which a container without a user namespace takes")
+            .at("/linux/namespaces")
+            .hint("use a user namespace, as `teu spec --rootless` writes it; an outer container can grant it (--privileged)"));
+    }
     let (rootfs, rootfs_path) = rootfs(plan)?;
     let rootfs_stat = path::stat_fd(rootfs.as_fd())
         .map_err(|e| Error::kernel("inspect the root file system", "statx(2)", e).at("/root/path"))?;
@@ -164,6 +174,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         placement,
         console,
         passed: inputs.passed,
+        traced: inputs.traced,
         cgroup: None,
         begins_at_once: false,
         cgroup_view: CgroupView::None,

@@ -55,13 +55,16 @@ pub(in crate::parent) fn source(mount: &Mount) -> Result<Option<Source>> {
     let found = Source::at(source, *recursive, *no_follow).map_err(|(call, errno)| failed(call, errno))?;
     if let (Source::Path { .. }, Some(_)) = (&found, &mount.id_mapping) {
         let what = format!("map the ids of the mount on {}", mount.shown);
-        return Err(Error::kernel(what, "mount_setattr(2)", Errno::EPERM).at(&mount.at).hint(
-            "it needs privilege where the file system was mounted, which an unprivileged user does not have; the owner \
-             of the files can be changed instead (:U of podman)",
-        ));
+        return Err(Error::kernel(what, "mount_setattr(2)", Errno::EPERM)
+            .at(&mount.at)
+            .hint(UNPRIVILEGED_MAPPING));
     }
     Ok(Some(found))
 }
+
+/// Why the ids of a mount cannot be mapped by an unprivileged user, or in the user namespace of one.
+pub(in crate::parent) const UNPRIVILEGED_MAPPING: &str = "it needs privilege where the file system was mounted, which an unprivileged \
+    user does not have; the owner of the files can be changed instead (:U of podman)";
 
 impl Source {
     /// Copies the tree at `path`, or remembers what is there when the caller may not copy it.

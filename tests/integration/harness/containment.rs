@@ -31,7 +31,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use super::caller::{self, Caller};
 use super::driver::Driver;
 use super::view::View;
-use super::{delegation, mountinfo, sys};
+use super::{delegation, mountinfo, reachable, runtime, sys};
 
 /// Names the stage that the program is in. It is no switch: a stage that was not prepared fails at the canary.
 const STAGE: &str = "TEU_TESTS_STAGE";
@@ -173,6 +173,9 @@ fn contain() -> Result<(), String> {
     fresh("/run", "tmpfs", "mode=755")?;
     if Caller::named()? == Caller::User {
         caller::add_user()?;
+        if let Some(name) = std::env::var("RUNTIME").ok().filter(|name| !name.is_empty()) {
+            reachable::open_the_way(&runtime::find(&name)?)?;
+        }
     }
     for (opened, dir) in kept {
         show_again(&opened, &dir)?;

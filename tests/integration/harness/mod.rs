@@ -14,6 +14,7 @@ pub mod driver;
 pub mod leaks;
 pub mod mountinfo;
 pub mod pattern;
+mod reachable;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
