@@ -332,10 +332,13 @@ fn files_that_are_named_by_the_caller_are_not_followed(t: &Test) {
     let log = link("log");
     std::os::unix::fs::lchown(&log, Some(OTHER), Some(OTHER)).unwrap();
     with(t.cmd(["--log"]).bare().arg(&log), &["state", "nobody"]).run().fails(&["open the log", "ELOOP"]);
-    let own = t.make_file("own-log", "");
-    symlink(&own, t.dir().join("own-link")).unwrap();
-    with(t.cmd(["--log"]).bare().arg(t.dir().join("own-link")), &["state", "nobody"]).run();
-    assert!(fs::read_to_string(&own).unwrap().contains("does not exist"));
+    // Where every container has a user namespace, the files of a test belong to a user of its.
+    if t.caller() != Caller::Mapped {
+        let own = t.make_file("own-log", "");
+        symlink(&own, t.dir().join("own-link")).unwrap();
+        let out = with(t.cmd(["--log"]).bare().arg(t.dir().join("own-link")), &["state", "nobody"]).run();
+        assert!(fs::read_to_string(&own).unwrap().contains("does not exist"), "{}", out.report());
+    }
     let c = t.bundle().idle();
     let second = link("pid2");
     c.exec(&["--pid-file", &second.to_string_lossy()], &["true"]).ok();
