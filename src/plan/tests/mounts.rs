@@ -354,3 +354,37 @@ fn destinations_are_cleaned_as_text() {
         assert!(mount.is_at(clean));
     }
 }
+
+/// The init process may mount before the parent is ready only what the parent has no part in.
+#[test]
+fn mounts_that_wait_for_the_parent() {
+    let independent = |patch: serde_json::Value, facts: &str| {
+        let config = patched(&patch).to_string();
+        plan(&config::load(config.as_bytes()).unwrap(), &request(), &host(facts))
+            .unwrap()
+            .has_independent_mounts()
+    };
+    let with =
+        |mount: serde_json::Value| json!({ "mounts": [{ "destination": "/proc", "type": "proc" }, mount] });
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 10 }]);
+    let mapped = json!({ "destination": "/a", "source": "/s", "options": ["bind"], "uidMappings": map, "gidMappings": map });
+    let user = json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "user" }], "uidMappings": map,
+        "gidMappings": map } });
+    let time = json!({ "linux": { "namespaces": [{ "type": "mount" }, { "type": "time" }],
+        "timeOffsets": { "boottime": { "secs": 5 } } } });
+    for (patch, expected) in [
+        (json!({}), true),
+        (with(json!({ "destination": "/a", "type": "tmpfs" })), true),
+        (with(json!({ "destination": "/a", "source": "/s", "options": ["bind"] })), true),
+        // Its device is opened, which the filter of devices decides about.
+        (with(json!({ "destination": "/a", "type": "ext4", "source": "/dev/sda" })), false),
+        // What is copied may be device nodes.
+        (with(json!({ "destination": "/a", "type": "tmpfs", "options": ["tmpcopyup"] })), false),
+        (with(mapped), false),
+        (user, false),
+        (time, false),
+        (json!({ "linux": { "netDevices": { "eth0": {} } } }), false),
+    ] {
+        assert_eq!(independent(patch.clone(), "root-v2"), expected, "{patch}");
+    }
+}
