@@ -24,7 +24,7 @@ fn main() -> io::Result<()> {
 fn write(directory: &Path) -> io::Result<()> {
     let pages = directory.join("man1");
     std::fs::create_dir_all(&pages)?;
-    clap_mangen::generate_to(definition().disable_help_subcommand(true), &pages)?;
+    clap_mangen::generate_to(definition(), &pages)?;
     for (shell, name) in SHELLS {
         let directory = directory.join(shell.to_string());
         std::fs::create_dir_all(&directory)?;
@@ -93,6 +93,7 @@ mod tests {
         let written = Written::new("pages");
         let pages = fs::read_dir(written.0.join("man1")).unwrap().count();
         assert_eq!(pages, commands().len());
+        assert!(!commands().keys().any(|words| words.iter().any(|word| word == "help")));
         for (words, (options, about)) in commands() {
             let page = written.text(&format!("man1/{}.1", words.join("-"))).replace("\\-", "-");
             assert!(page.contains(&about), "{words:?}: {about}");

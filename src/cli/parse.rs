@@ -33,7 +33,7 @@ pub fn parse(arguments: Vec<OsString>) -> std::result::Result<CommandLine, Stopp
 /// The help that was asked for. That of a verb has the same form as that of the program, which the parser does not
 /// do by itself, and which nobody should wait for who does not want help.
 fn help(arguments: &[OsString], error: &clap::Error) -> String {
-    let command = definition().mut_subcommands(|verb| {
+    let command = in_full(CommandLine::command()).mut_subcommands(|verb| {
         let template = HELP.replace("{name}", &format!("teu {}", verb.get_name()));
         verb.help_template(template)
     });
@@ -43,12 +43,15 @@ fn help(arguments: &[OsString], error: &clap::Error) -> String {
     }
 }
 
-/// The whole command line, with every verb in full, for who reads it.
-///
+/// The whole command line, with every verb in full, for who reads it. The verb `help` is not part of it: it says what
+/// `--help` says.
+pub fn definition() -> Command {
+    in_full(CommandLine::command().disable_help_subcommand(true))
+}
+
 /// What a verb takes is added when the verb is used, and with it a sentence about its options. That about the verb is
 /// put back.
-pub fn definition() -> Command {
-    let mut command = CommandLine::command();
+fn in_full(mut command: Command) -> Command {
     let told = |verb: &Command| Some((verb.get_name().to_owned(), verb.get_about()?.clone()));
     let abouts: Vec<_> = command.get_subcommands().filter_map(told).collect();
     command.build();
@@ -214,6 +217,8 @@ mod tests {
             ("teu create --help", "teu create - Create a container\n"),
             ("teu ps -h", "teu ps - List the processes of a container\n"),
             ("teu state -h", "teu state - Print the state of a container\n"),
+            ("teu help", "teu - run containers"),
+            ("teu help create", "teu create - Create a container\n"),
         ] {
             let Err(Stopped::Help(text)) = parse(words(line)) else { panic!("no help: {line}") };
             assert!(text.starts_with(&format!("NAME:\n   {name}")), "{text}");
