@@ -103,11 +103,6 @@ impl Cgroup {
         self.v2().map(Dir::as_fd)
     }
 
-    /// All of it is that one directory, so that whoever is cloned into it is where it belongs.
-    pub fn is_v2(&self) -> bool {
-        self.dirs().all(|dir| dir.version() == Version::V2)
-    }
-
     /// Puts a process into every cgroup of the container; `skip_v2` when the clone put it into that one.
     pub fn attach(&self, pid: i32, skip_v2: bool) -> Result<()> {
         for dir in self.dirs() {

@@ -165,7 +165,7 @@ fn steps<'a>(
     };
     let watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
     // 3. The child, in its namespaces and in the cgroup. When it is where it belongs from birth, it begins at once.
-    let is_settled = |cgroup: &Cgroup| cgroup.is_v2() && prepared.cgroup_of_init(plan).is_some();
+    let is_settled = |cgroup: &Cgroup| cgroup.is_unified() && prepared.cgroup_of_init(plan).is_some();
     prepared.begins_at_once =
         plan.has_independent_mounts() && prepared.cgroup.as_ref().is_some_and(is_settled);
     let (ours, theirs) =
