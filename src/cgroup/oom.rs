@@ -50,9 +50,11 @@ impl Cgroup {
     ///
     /// Nothing when the kernel has killed nobody in the container since `watch`.
     pub fn explain_oom(&self, watch: &OomWatch) -> Option<String> {
-        if self.oom_kills()? <= watch.kills {
-            return None;
-        }
+        (self.oom_kills()? > watch.kills).then(|| self.limit_that_was_hit(watch))
+    }
+
+    /// The words about a kill: which limit was hit, its size and the peak.
+    pub(super) fn limit_that_was_hit(&self, watch: &OomWatch) -> String {
         let (limit, peak) = self.memory_limit_and_peak();
         let mut text = "OOM-killed (memory limit too low?)".to_owned();
         if let Some(limit) = limit {
@@ -69,7 +71,7 @@ impl Cgroup {
         if let Some(level) = hit {
             text.push_str(&format!(", the limit of {} was hit", level.path.display()));
         }
-        Some(text)
+        text
     }
 
     /// The cgroups that can limit the container's memory, from its own upwards.
@@ -236,7 +238,7 @@ impl Events<'_> {
     }
 }
 
-fn read_again(file: &OwnedFd) -> std::result::Result<String, Errno> {
+pub(super) fn read_again(file: &OwnedFd) -> std::result::Result<String, Errno> {
     nix::unistd::lseek(file, 0, Whence::SeekSet)?;
     read_all(file)
 }

@@ -97,7 +97,11 @@ pub fn undo(manager: &mut Manager, unit: &Unit, of_user: bool, planned: &Cgroup)
     }
     if unit.is_slice() {
         let doing = format!("the unit {} may be left", unit.name);
-        return Err(Error::new(Kind::Systemd, doing).hint(format!("systemctl stop {}", unit.name)));
+        return Err(Error::new(Kind::Systemd, doing).hint(format!(
+            "{} stop {}",
+            manager::of("systemctl", of_user),
+            unit.name
+        )));
     }
     if planned.pids().is_ok_and(|pids| pids.is_empty())
         && let Ok(mut again) = Manager::connect(of_user)

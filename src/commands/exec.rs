@@ -73,7 +73,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     match signals {
         None => Ok(0),
         Some(signals) => {
-            Ok(foreground::wait(&executed.process, &signals, executed.relay, None, None)?.status())
+            Ok(foreground::wait(&executed.process, &signals, executed.relay, None, None, None)?.status())
         }
     }
 }

@@ -10,7 +10,7 @@ use super::creation::Creation;
 use super::delete::destroy;
 use super::setup;
 use super::start::{gone_before_the_program, poststart, undone};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, OomNotice};
 use crate::cli::{Create, Global, Run};
 use crate::error::{Error, Kind, Result};
 use crate::log;
@@ -127,10 +127,15 @@ pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
         readiness.into_iter().for_each(Readiness::settle);
         return Ok(0);
     };
-    let ended = foreground::wait(&created.init, &signals, relay, readiness, watcher.companion())?;
+    // Who removes cgroups other than this process does so at once.
+    let hurried = created.record.own.systemd_cgroup;
+    let mut notice = if hurried { OomNotice::new(&created.cgroup, &created.watch) } else { None };
+    let ended =
+        foreground::wait(&created.init, &signals, relay, readiness, notice.as_mut(), watcher.companion())?;
     drop(watcher);
+    let seen = || notice.and_then(OomNotice::explain);
     if let Ended::Signaled(libc::SIGKILL) = ended
-        && let Some(text) = created.cgroup.explain_oom(&created.watch)
+        && let Some(text) = created.cgroup.explain_oom(&created.watch).or_else(seen)
     {
         // Which process it was is not told, and it may have been another one long before.
         let told = Error::new(Kind::Kernel, format!("killed by SIGKILL; the container had a process {text}"))

@@ -163,7 +163,7 @@ fn steps<'a>(
         Some(asked) => Some(enter_group(asked, directory, &mut record, undo)?),
         None => None,
     };
-    let watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
+    let mut watch = prepared.cgroup.as_ref().map(Cgroup::watch_oom);
     // 3. The child, in its namespaces and in the cgroup. When it is where it belongs from birth, it begins at once.
     let is_settled = |cgroup: &Cgroup| cgroup.is_unified() && prepared.cgroup_of_init(plan).is_some();
     prepared.begins_at_once =
@@ -194,6 +194,7 @@ fn steps<'a>(
     if let Some(manager) = &manager {
         let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;
         setting.write_down(&cgroup, &mut record)?;
+        watch = Some(cgroup.watch_oom());
         cgroup.apply(&plan.cgroup)?;
         for (index, own) in prepare::own_cgroups(plan, &prepared.cgroup_view, cgroup.mount_view())? {
             send_handle(ours.as_fd(), index, own.as_fd())

@@ -7,6 +7,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::readiness::Readiness;
 use super::relay::{Interest, Relay};
+use crate::cgroup::OomNotice;
 use crate::error::{Errno, Error, Result};
 use crate::sys::clone::{Child, Ended, reap_others};
 use crate::sys::signal;
@@ -43,12 +44,14 @@ impl Companion for Alone {
 
 /// Waits for the end of the container. `signals` has blocked every signal since before the container was made.
 ///
-/// What the container tells about its readiness is told on; this process is the one to look after then.
+/// What the container tells about its readiness is told on; this process is the one to look after then. `memory` looks
+/// at the cgroup when there may have been a kill.
 pub fn wait(
     init: &Child,
     signals: &SignalFd,
     mut relay: Option<Relay>,
     mut readiness: Option<Readiness>,
+    mut memory: Option<&mut OomNotice>,
     companion: Option<&mut dyn Companion>,
 ) -> Result<Ended> {
     let mut alone = Alone;
@@ -61,11 +64,19 @@ pub fn wait(
         ];
         waiting.extend(interests.iter_mut().map(|(_, poll)| poll.clone()));
         waiting.extend(readiness.as_ref().map(|readiness| PollFd::new(readiness.fd(), PollFlags::POLLIN)));
+        let notice = memory.as_ref().and_then(|memory| memory.fd());
+        let notice_at = notice.map(|fd| {
+            waiting.push(PollFd::new(fd, PollFlags::POLLPRI));
+            waiting.len() - 1
+        });
         let (ready, others) = wait_with(companion, waiting)?;
         let fired: Vec<bool> = ready.iter().map(|flags| !flags.is_empty()).collect();
         let served: Vec<Interest> =
             interests.iter().zip(&fired[2..]).filter(|(_, fired)| **fired).map(|((i, _), _)| *i).collect();
         drop(interests);
+        if let (Some(memory), Some(true)) = (&mut memory, notice_at.map(|at| fired[at])) {
+            memory.look();
+        }
         companion.serve(&others);
         if fired[1] {
             forward(init, signals, relay.as_ref(), companion);

@@ -20,9 +20,11 @@ pub fn killed_for_memory(cgroup: &Cgroup, watch: &OomWatch) -> Option<Error> {
 /// it, whatever failed here for that.
 pub(super) fn explain(error: Error, talk: &Talk, cgroup: &Cgroup, watch: &OomWatch) -> Error {
     let is_riddle = error.doing() == died().doing();
+    // Before the wait: systemd removes the cgroup of a unit when its last process has ended.
+    let killed = killed_for_memory(cgroup, watch);
     let ended = if is_riddle { talk.init.wait().map(Some) } else { talk.init.try_wait() };
     if !matches!(ended, Ok(None))
-        && let Some(error) = talk.last_words().or_else(|| killed_for_memory(cgroup, watch))
+        && let Some(error) = talk.last_words().or(killed)
     {
         return error;
     }

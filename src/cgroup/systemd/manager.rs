@@ -45,6 +45,8 @@ pub struct Manager {
     version: u32,
     /// The manager's own cgroup, which contains the units, as names below the root of the hierarchy.
     root: Vec<String>,
+    /// The manager is that of the calling user.
+    of_user: bool,
     /// It did not answer in time or went away: nothing more can be asked of it.
     lost: bool,
     /// It has taken a unit of ours on. Before that a unit of the name is somebody else's.
@@ -64,7 +66,7 @@ impl Manager {
             Ok(bus) => Manager::on_bus(bus, of_user),
             Err(error) if absent(&error) => {
                 match places.direct.map(|path| (Bus::connect(&path, &owners), path)) {
-                    Some((Ok(bus), path)) => Manager::direct(bus, &path),
+                    Some((Ok(bus), path)) => Manager::direct(bus, &path, of_user),
                     Some((Err(other), _)) if !absent(&other) => Err(other),
                     _ => Err(no_bus(error, of_user)),
                 }
@@ -106,20 +108,20 @@ impl Manager {
         if number(own_pid, "the bus does not tell which process the caller is")? != std::process::id() {
             return Err(other_pid_namespace());
         }
-        Manager::ask(bus, Some(owner))
+        Manager::ask(bus, Some(owner), of_user)
     }
 
     /// systemd itself listens, for root and for when there is no bus.
-    fn direct(bus: Bus, path: &Path) -> Result<Manager> {
+    fn direct(bus: Bus, path: &Path, of_user: bool) -> Result<Manager> {
         let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let peer = bus.peer_pid().filter(|pid| *pid > 0).and_then(|pid| namespace(&pid.to_string()));
         if peer.is_none() || peer != namespace("self") {
             return Err(other_pid_namespace().detail(path.display().to_string()));
         }
-        Manager::ask(bus, None)
+        Manager::ask(bus, None, of_user)
     }
 
-    fn ask(mut bus: Bus, owner: Option<String>) -> Result<Manager> {
+    fn ask(mut bus: Bus, owner: Option<String>, of_user: bool) -> Result<Manager> {
         let get = |name: &str| {
             let arguments = vec![Value::string(INTERFACE), Value::string(name)];
             Call { to: PROPERTIES, method: "Get", arguments }
@@ -141,6 +143,7 @@ impl Manager {
             owner,
             version: version_number(&version),
             root: names,
+            of_user,
             lost: false,
             has_started: false,
         })
@@ -198,7 +201,7 @@ impl Manager {
             result => {
                 let doing = format!("systemd could not start the unit {unit}: the job ended as {result:?}");
                 Err(Error::new(Kind::Systemd, doing)
-                    .hint(format!("`journalctl --unit={unit}` tells why it failed")))
+                    .hint(format!("`{} --unit={unit}` tells why it failed", of("journalctl", self.of_user))))
             }
         }
     }
@@ -255,9 +258,8 @@ impl Manager {
                     "systemd did not finish the job of the unit {unit} within {} seconds",
                     patience.as_secs()
                 );
-                return Err(
-                    Error::new(Kind::Systemd, doing).hint("systemctl list-jobs shows what it waits for")
-                );
+                return Err(Error::new(Kind::Systemd, doing)
+                    .hint(format!("{} list-jobs shows what it waits for", of("systemctl", self.of_user))));
             };
             let of_manager = signal.interface.as_deref() == Some(INTERFACE)
                 && signal.path.as_deref() == Some(OBJECT)
@@ -285,6 +287,11 @@ impl Manager {
         }
         known.into_iter().map(|property| member(&property.name, property.value.clone())).collect()
     }
+}
+
+/// The command that asks this manager.
+pub fn of(command: &str, of_user: bool) -> String {
+    format!("{command}{}", if of_user { " --user" } else { "" })
 }
 
 fn member(name: &str, value: Value) -> Value {
