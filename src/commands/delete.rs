@@ -9,6 +9,7 @@ use super::open_root;
 use crate::cgroup::{Cgroup, systemd};
 use crate::cli::{Delete, Global};
 use crate::error::{Errno, Error, Result};
+use crate::log;
 use crate::parent::hook_output::HookOutput;
 use crate::parent::host_hooks::{c_path, run_poststop};
 use crate::plan;
@@ -33,13 +34,22 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
     };
     let record = match directory.load() {
         Ok(record) => record,
-        // Nothing may be concluded from a damaged record; what is in the cgroups is known all the same.
+        // Nothing may be concluded from a damaged record; what is in the cgroups is known all the same, and without any
+        // which process init is.
         Err(error) if !args.force => return Err(error),
         Err(_) => {
             let cgroup = Cgroup::open(&directory.load_cgroups());
             if cgroup.exists() {
                 cgroup.kill_all(libc::SIGKILL)?;
                 cgroup.remove()?;
+            } else if let Some(init) = directory.load_init() {
+                let _ = init.kill(libc::SIGKILL);
+                wait_for_end(&init)?;
+            } else {
+                let id = id.as_str();
+                log::warn(&format!(
+                    "the record of {id} is damaged: a process of it may be left without a cgroup"
+                ));
             }
             root.remove(&id)?;
             return Ok(0);

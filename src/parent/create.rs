@@ -190,6 +190,9 @@ fn steps<'a>(
         _ => error,
     })?;
     directory.save(&record)?;
+    if manager.is_none() && record.cgroup_paths.is_empty() {
+        directory.save_init(&record)?;
+    }
     // 4. Into the cgroup whoever is not born there. systemd makes its unit around the process.
     if let Some(manager) = &manager {
         let cgroup = systemd::start(&mut manager.borrow_mut(), &plan.cgroup, options.layout, init.pid)?;

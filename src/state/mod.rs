@@ -32,6 +32,7 @@ const RECORDER: &str = "recorder";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const CGROUPS: &str = "cgroups.json";
+const INIT: &str = "init.json";
 /// The directory that the container sees as /run/notify, and the socket in it.
 const NOTIFY: &CStr = c"notify";
 const NOTIFY_SOCKET: &CStr = c"notify.sock";
@@ -365,6 +366,19 @@ impl Directory {
     pub fn load_cgroups(&self) -> std::collections::BTreeMap<String, PathBuf> {
         let text = self.read(CGROUPS).ok().flatten().unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Names the init process in a file of its own, for a container that is not in a cgroup of its own: a damaged record
+    /// must not hide it either.
+    pub fn save_init(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(&record.identity())
+            .map_err(|e| Error::new(crate::error::Kind::Bug, format!("write the init process: {e}")))?;
+        self.write(INIT, &text)
+    }
+
+    /// That init process, if it is alive.
+    pub fn load_init(&self) -> Option<Child> {
+        serde_json::from_slice::<record::Identity>(&self.read(INIT).ok()??).ok()?.live()
     }
 
     /// Keeps a copy of `config.json`, since later changes of the bundle must have no effect.

@@ -104,6 +104,35 @@ impl Unit {
     }
 }
 
+/// What tells a process from every other one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id in the pid namespace of `create`.
+    pid: i32,
+    /// Start time, in clock ticks since boot.
+    start: u64,
+    /// The boot of the host.
+    boot: String,
+    /// The kernel's own number, where it has one; else 0.
+    number: u64,
+}
+
+impl Identity {
+    /// The process, if it is still the same one: same boot, same start time, not a zombie.
+    ///
+    /// A pid can be given again within one tick of the clock; where the kernel numbers processes, that tells them apart.
+    pub fn live(&self) -> Option<Child> {
+        if self.pid <= 0 || boot_id().ok()? != self.boot {
+            return None;
+        }
+        // Held first and compared after, so that the pid cannot change hands in between.
+        let process = Child::open(self.pid).ok()?;
+        let same = start_time(self.pid).ok()? == Some(self.start);
+        let other = self.number != 0 && process.identity().is_some_and(|number| number != self.number);
+        (same && !other).then_some(process)
+    }
+}
+
 /// Our own part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Own {
@@ -235,19 +264,19 @@ impl Record {
         Ok(())
     }
 
-    /// The init process, if it is still the same one: same boot, same start time, not a zombie.
-    ///
-    /// A number can be given again within one tick of the clock; where processes have an identity it tells them apart.
+    /// The init process, if it is still the same one.
     pub fn live_init(&self) -> Option<Child> {
-        if self.init_process_pid <= 0 || boot_id().ok()? != self.own.boot_id {
-            return None;
+        self.identity().live()
+    }
+
+    /// What tells the init process from every other one.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            pid: self.init_process_pid,
+            start: self.init_process_start,
+            boot: self.own.boot_id.clone(),
+            number: self.own.init_identity,
         }
-        // Held first and compared after, so that the number cannot change hands in between.
-        let init = Child::open(self.init_process_pid).ok()?;
-        let same = start_time(self.init_process_pid).ok()? == Some(self.init_process_start);
-        let other = self.own.init_identity != 0
-            && init.identity().is_some_and(|identity| identity != self.own.init_identity);
-        (same && !other).then_some(init)
     }
 
     /// The state document of hooks.

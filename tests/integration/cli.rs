@@ -458,6 +458,7 @@ fn spec_writes_a_config_that_runs(t: &Test) {
         .with_config(config)
         .set("/process/terminal", false)
         .set("/linux/cgroupsPath", format!("/{id}"))
+        .with_cgroups_if_permitted()
         .sh("echo from spec; id -u; touch /x 2>/dev/null || echo read-only");
     assert_eq!(bundle.run().ok().stdout, "from spec\n0\nread-only\n");
 }
@@ -501,6 +502,7 @@ fn spec_for_rootless_writes_a_config_that_runs(t: &Test) {
         .with_config(serde_json::from_str(&text).unwrap())
         .set("/process/terminal", false)
         .set("/linux/cgroupsPath", format!("/{id}"))
+        .with_cgroups_if_permitted()
         .sh("id -u; cat /proc/self/uid_map");
     let out = bundle.run().ok();
     assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "0", "1"], "{}", out.report());

@@ -102,9 +102,11 @@ fn exec_killed_at_any_moment_leaves_no_half_process(t: &Test) {
         let _ = running.wait();
     }
     t.until("the end of all that was started", || leaks::find_processes(&c.id).len() <= 1);
-    t.until("init to be alone", || {
-        c.call("ps", &["--format", "json"]).ok().json().as_array().is_some_and(|p| p.len() == 1)
-    });
+    if t.has_cgroups() {
+        t.until("init to be alone", || {
+            c.call("ps", &["--format", "json"]).ok().json().as_array().is_some_and(|p| p.len() == 1)
+        });
+    }
     c.exec(&[], &["true"]).ok();
     c.delete_force();
     nothing_left(t, &c.id, "after all");
@@ -221,7 +223,7 @@ fn many_containers_leave_nothing(t: &Test) {
     let bundle = t.bundle();
     let parent = format!("{}day", t.token());
     let path = format!("/{parent}/{}", bundle.id());
-    let bundle = bundle.set("/linux/cgroupsPath", path.as_str());
+    let bundle = bundle.set("/linux/cgroupsPath", path.as_str()).with_cgroups_if_permitted();
     bundle.run().ok();
     let before = (dying(&path), known_to_the_kernel("memory"));
     for cycle in 0..cycles() {

@@ -50,7 +50,7 @@ fn bundle<'t>(t: &'t Test, name: &str) -> Bundle<'t> {
         // The groups that are not mapped cannot be in the range, so dockerd does not set it in a user namespace.
         config["linux"]["sysctl"]["net.ipv4.ping_group_range"] = "0 65535".into();
     }
-    bundle.with_config(config)
+    bundle.with_config(config).with_cgroups_if_permitted()
 }
 
 /// The parent of the cgroup is the engine's; the runtime must leave it, the test must not.

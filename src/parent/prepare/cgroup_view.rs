@@ -20,7 +20,8 @@ use crate::sys::path;
 pub enum CgroupView {
     /// There is no cgroup.
     None,
-    /// Nor any here, but the hierarchies of the host have these names. Engines mount some of them one by one.
+    /// Nor any that could be shown, but the hierarchies of the host have these names. Engines mount some of them one by
+    /// one.
     Places(Vec<CString>),
     /// One tree.
     V2 {
@@ -49,7 +50,12 @@ pub struct HierarchyView {
 /// What is shown by a mount of type cgroup: the container's own cgroups, which exist or will exist, or, without any,
 /// those of the caller.
 pub fn shown_cgroups(plan: &Plan, cgroup: &Cgroup, layout: &Layout) -> Option<MountView> {
-    if plan.cgroup.driver == Driver::Disabled { layout.mount_view() } else { cgroup.mount_view() }
+    if plan.cgroup.driver == Driver::Disabled {
+        return layout.mount_view();
+    }
+    // An unprivileged caller cannot copy his own; in a namespace they need no copy.
+    let callers = || layout.mount_view().filter(|_| plan.namespaces.has(flag::CGROUP));
+    cgroup.mount_view().or_else(callers)
 }
 
 /// What the mount needs to show them. Copies of them are not in it yet.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::caller::{COUNT, FIRST};
 use super::command::Running;
-use super::{Caller, Cmd, Container, Out, Test, View, leaks, rootfs};
+use super::{Caller, Cmd, Container, Out, Test, leaks, rootfs};
 
 /// A bundle and the id of the container that is made from it.
 pub struct Bundle<'t> {
@@ -23,16 +23,18 @@ impl<'t> Bundle<'t> {
     /// named after the id, no terminal.
     pub fn new(test: &'t Test, id: String) -> Bundle<'t> {
         let dir = test.dir().join(format!("bundle-{id}"));
-        let mut config = default_config(&id);
-        if test.caller() == Caller::User && test.view() != View::V2 {
-            // Version 1 cannot be delegated, so there are no cgroups.
-            for member in ["cgroupsPath", "resources"] {
-                config["linux"].as_object_mut().expect("it is an object").remove(member);
-            }
-        }
+        let config = default_config(&id);
         let bundle = Bundle { test, id, dir, config };
         rootfs::populate(&bundle.rootfs()).expect("a root file system can be made");
-        bundle
+        bundle.with_cgroups_if_permitted()
+    }
+
+    /// Asks for no cgroup and no limits where the caller cannot have any: version 1 cannot be delegated.
+    pub fn with_cgroups_if_permitted(self) -> Self {
+        match self.test.has_cgroups() {
+            true => self,
+            false => self.unset("/linux/cgroupsPath").unset("/linux/resources"),
+        }
     }
 
     /// The id of the container.
@@ -53,7 +55,7 @@ impl<'t> Bundle<'t> {
     /// Uses another id; the cgroup follows.
     pub fn with_id(mut self, id: &str) -> Self {
         self.id = id.to_owned();
-        self.set("/linux/cgroupsPath", format!("/{id}"))
+        self.set("/linux/cgroupsPath", format!("/{id}")).with_cgroups_if_permitted()
     }
 
     /// Sets the program and its arguments.

@@ -75,6 +75,11 @@ impl Test {
         session().caller
     }
 
+    /// Whether containers have cgroups: version 1 cannot be delegated to an unprivileged caller.
+    pub fn has_cgroups(&self) -> bool {
+        self.caller() != Caller::User || self.view() == View::V2
+    }
+
     /// Who makes the cgroups of the containers.
     pub fn driver(&self) -> Driver {
         session().driver
