@@ -121,7 +121,7 @@ fn layer_by_layer(source: &CStr, parameters: &[Parameter], attributes: u64) -> R
     fsmount(context, attributes).call(Call::Fsmount)
 }
 
-/// A directory by its name, or open when the name is too long. Linux 6.13 for the latter.
+/// A directory by its name, or when that is too long open, which Linux before 6.13 does not take, or as `.`.
 fn set_directory(context: BorrowedFd, key: &CStr, name: &CStr) -> Result<(), Failure> {
     if name.count_bytes() <= LONGEST_VALUE {
         return explained(context, fsconfig_string(context, key, name)).map_err(|failure| {
@@ -131,7 +131,15 @@ fn set_directory(context: BorrowedFd, key: &CStr, name: &CStr) -> Result<(), Fai
     let directory = path::openat2(path::cwd_fd(), name, libc::O_RDONLY | libc::O_DIRECTORY, 0, 0)
         .call(Call::Openat)
         .map_err(|failure| failure.with(name.to_bytes()))?;
-    explained(context, fsconfig_fd(context, key, directory.as_fd()))
+    match fsconfig_fd(context, key, directory.as_fd()) {
+        Err(Errno::EINVAL) => {}
+        set => return explained(context, set),
+    }
+    let here = path::openat2(path::cwd_fd(), c".", libc::O_PATH, 0, 0).call(Call::Openat)?;
+    path::fchdir(directory.as_fd()).call(Call::Chdir)?;
+    let set = explained(context, fsconfig_string(context, key, c"."));
+    path::fchdir(here.as_fd()).call(Call::Chdir)?;
+    set
 }
 
 /// One layer of an overlay.

@@ -91,8 +91,7 @@ fn ten_planted_errors_are_all_listed(t: &Test) {
         lines.iter().filter_map(|line| line.strip_prefix("error ")?.split(": ").next()).collect();
     assert_eq!(told, expected, "{}", out.report());
     assert!(lines.last().is_some_and(|line| line.starts_with("10 errors")), "{}", out.report());
-    let documented =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/check.md")).expect("the page");
+    let documented = include_str!("../../docs/check.md");
     for place in expected {
         assert!(
             documented.contains(&format!("error {place}: ")),

@@ -76,7 +76,7 @@ fn much_output_of_run_comes_through_a_terminal_that_changes_its_size(t: &Test) {
     in_a_storm(
         |rows, columns| person.resize(rows, columns),
         || {
-            person.call(bundle.run_cmd()).wait().ok();
+            person.call(bundle.run_cmd()).wait_within(patience(PATIENCE)).ok();
         },
     );
     all_has_arrived(t, &checker);

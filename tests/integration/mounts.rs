@@ -770,7 +770,8 @@ fn five_hundred_layers_of_an_overlay_work(t: &Test) {
     assert!(t.dir().join("upper/new").exists());
 }
 
-/// A name is a name, whatever separates names elsewhere; the kernel takes one of more than 255 bytes as a descriptor.
+/// A name is a name, whatever separates names elsewhere. One of more than 255 bytes goes to the kernel as a descriptor,
+/// and before Linux 6.13 as the working directory.
 fn layers_with_long_and_odd_names_work(t: &Test) {
     t.only_teu("others hand all layers to mount(2) at once");
     let odd = t.make_dir("layers/odd:name,with\\all");

@@ -20,6 +20,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("pids limit below minus one is none too", "writes it as it is on version 2"),
     ("unlimited memory with a limit on swap", "refuses it on version 2"),
     ("weight of a device", "is silent where the kernel has no such weights"),
+    ("idle excludes shares", "writes a weight beside them, which the kernel refuses"),
     ("huge pages", "does not find the controller beside version 1"),
     ("real time", "what one takes of the budget of the machine, the next one lacks"),
     ("real-time runtime alone", "what one takes of the budget of the machine, the next one lacks"),

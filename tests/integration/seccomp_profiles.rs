@@ -306,8 +306,8 @@ fn explain_names_the_rule_the_reason_and_the_remedy(t: &Test) {
         assert!(out.stdout.contains("/linux/seccomp/syscalls/0"), "{}", out.report());
     }
     // Docker's own profile allows what its containers do.
-    let docker = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp/testdata/docker-28.json");
-    let out = t.cmd(["seccomp", "explain", docker, "clone", "0x10000000"]).run().ok();
+    let docker = t.make_file("docker.json", include_str!("../../seccomp/testdata/docker-28.json"));
+    let out = t.cmd(["seccomp", "explain"]).arg(&docker).arg("clone").arg("0x10000000").run().ok();
     assert!(out.stdout.contains("fails with EPERM"), "{}", out.report());
 }
 
@@ -372,8 +372,8 @@ fn explain_refuses_what_it_cannot_read(t: &Test) {
 /// Not even that of protecting the own program, since it enters no container.
 fn explain_needs_no_privilege(t: &Test) {
     t.only_teu("no other runtime explains");
-    let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp/profiles/default.json");
-    let cmd = t.cmd(["seccomp", "explain", profile, "mount"]).bare();
+    let profile = t.make_file("default.json", include_str!("../../seccomp/profiles/default.json"));
+    let cmd = t.cmd(["seccomp", "explain"]).arg(&profile).arg("mount").bare();
     let line = "exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all \"$@\"";
     let out = cmd.through(line).run().ok();
     assert!(out.stdout.contains("fails with EPERM"), "{}", out.report());

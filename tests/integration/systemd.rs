@@ -176,17 +176,23 @@ fn limits_are_properties_and_files(t: &Test) {
     }
     let c = start(t, &systemd, &bundle);
     let properties = systemd.properties("StartTransientUnit");
-    let expected = json!({
-        "MemoryLimit": 67_108_864, "TasksMax": 20, "CPUShares": 512, "CPUQuotaPerSecUSec": 340_000,
-        "CPUQuotaPeriodUSec": 100_000, "AllowedCPUs": [1],
+    let is_v2 = t.view() == View::V2;
+    let mut expected = json!({
+        "TasksMax": 20, "CPUQuotaPerSecUSec": 340_000, "CPUQuotaPeriodUSec": 100_000, "AllowedCPUs": [1],
     });
+    let (memory, cpu) =
+        if is_v2 { ("MemoryMax", ("CPUWeight", 59)) } else { ("MemoryLimit", ("CPUShares", 512)) };
+    expected[memory] = 67_108_864.into();
+    expected[cpu.0] = cpu.1.into();
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(properties[name], *value, "{name}");
     }
     let dir = |controller| directory(t, controller, &bundle);
-    assert_eq!(file(dir("memory"), "memory.limit_in_bytes"), "67108864");
+    let memory = if is_v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    assert_eq!(file(dir("memory"), memory), "67108864");
     assert_eq!(file(dir("pids"), "pids.max"), "20");
-    assert_eq!(file(dir("cpu"), "cpu.cfs_quota_us"), "33333", "the file has the exact value");
+    let (quota, exact) = if is_v2 { ("cpu.max", "33333 100000") } else { ("cpu.cfs_quota_us", "33333") };
+    assert_eq!(file(dir("cpu"), quota), exact, "the file has the exact value");
     assert_eq!(file(dir("cpuset"), "cpuset.cpus"), "0");
     delete(t, &systemd, &c.id).ok().silent();
     clear(t);
@@ -370,11 +376,14 @@ fn update_tells_systemd_and_writes_files(t: &Test) {
     systemd.serves(t.cmd(["update", "--pids-limit", "30", "--cpu-share", "100", &c.id])).run().ok().silent();
     let body = systemd.asked("SetUnitProperties");
     assert_eq!((&body[0], &body[1]), (&json!(unit(&bundle)), &json!(true)));
-    assert_eq!(systemd.properties("SetUnitProperties"), json!({ "TasksMax": 30, "CPUShares": 100 }));
+    let is_v2 = t.view() == View::V2;
+    let (name, value) = if is_v2 { ("CPUWeight", 17) } else { ("CPUShares", 100) };
+    assert_eq!(systemd.properties("SetUnitProperties"), json!({ "TasksMax": 30, name: value }));
     assert_eq!(file(pids, "pids.max"), "30");
     // What has no property needs no systemd.
     let calls = systemd.methods().len();
-    t.cmd(["update", "--memory-reservation", "33554432", &c.id]).run().ok().silent();
+    let (option, value) = if is_v2 { ("--cpu-burst", "1000") } else { ("--memory-reservation", "33554432") };
+    t.cmd(["update", option, value, &c.id]).run().ok().silent();
     assert_eq!(systemd.methods().len(), calls);
     delete(t, &systemd, &c.id).ok().silent();
     clear(t);
