@@ -16,8 +16,20 @@ impl Cgroup {
     ///
     /// A cgroup that is gone is fine. Every hierarchy is tried; the first error is returned.
     pub fn remove(&self) -> Result<()> {
+        self.remove_those(|_| true)
+    }
+
+    /// The same, but the cgroups stay by which systemd sees that a unit has ended, and which it then removes.
+    pub fn remove_but_for_systemd(&self) -> Result<()> {
+        self.remove_those(|keys| !keys.iter().any(|key| key.is_empty() || key == "name=systemd"))
+    }
+
+    /// Removes the cgroups in those hierarchies whose controllers `goes` accepts.
+    fn remove_those(&self, goes: impl Fn(&[String]) -> bool) -> Result<()> {
+        let members = self.members.iter().filter(|member| goes(&member.keys));
+        let dirs: Vec<&Dir> = members.filter_map(|member| member.dir.as_ref()).collect();
         // Most often everything has ended, and removing is all there is to do.
-        if self.dirs().all(|dir| remove_leaf(dir).is_ok()) {
+        if dirs.iter().all(|dir| remove_leaf(dir).is_ok()) {
             return Ok(());
         }
         let mut first = None;
@@ -28,7 +40,7 @@ impl Cgroup {
             // Frozen leftovers cannot be removed from a frozen parent on some kernels, and nothing is lost.
             let _ = self.thaw();
         }
-        for dir in self.dirs() {
+        for dir in dirs {
             if let Err(error) = remove_tree(dir) {
                 first.get_or_insert(error);
             }

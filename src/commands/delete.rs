@@ -140,8 +140,10 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         }
         let unit = container.record.own.unit.as_ref();
         let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
-        if exists && !(hangs && cgroup.is_unified()) {
-            cgroup.remove()?;
+        match (exists, hangs) {
+            (false, _) => {}
+            (true, false) => cgroup.remove()?,
+            (true, true) => cgroup.remove_but_for_systemd()?,
         }
     }
     if let Some(mount) = &container.record.own.root_mount {
