@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! parent: Go                                                                               Go
-//! child:      TimeOffsets?      BoundInstead*  Mounted?     Printed*   Limits?    Listener?  Ready
-//! parent:                  Go              Go            Go (hooks)            Go         Go
+//! child:      TimeOffsets?      BoundInstead*  Mounted?     Printed*   Schedule?  Limits?    Listener?  Ready
+//! parent:                  Go              Go            Go (hooks)            Go         Go         Go
 //! ```
 //!
 //! What is marked is said only when there is something to do, because each exchange makes both sides wait: `Mounted`
-//! when there are hooks of the host, `Limits` when the child may not set them itself. The first Go is awaited at the
+//! when there are hooks of the host, `Schedule` and `Limits` when the child may not set them itself. The first Go is awaited at the
 //! beginning, or, when nothing before depends on the parent, ahead of the first device node.
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
@@ -260,6 +260,8 @@ pub enum FromChild {
     BoundInstead(u32),
     /// Mounts and devices are there.
     Mounted,
+    /// The scheduler and the priority of I/O are to be set now.
+    Schedule,
     /// The resource limits are to be set now.
     Limits,
     /// The seccomp listener comes along.
@@ -287,6 +289,7 @@ const LIMITS: u8 = 8;
 const RECORDING: u8 = 9;
 const BOUND_INSTEAD: u8 = 10;
 const PRINTED: u8 = 11;
+const SCHEDULE: u8 = 12;
 const GO: u8 = 0x67;
 const HANDLE: u8 = 0x68;
 const NAMESPACES: u8 = 0x69;
@@ -322,6 +325,7 @@ impl FromChild {
             FromChild::TimeOffsets => TIME_OFFSETS,
             FromChild::BoundInstead(_) => BOUND_INSTEAD,
             FromChild::Mounted => MOUNTED,
+            FromChild::Schedule => SCHEDULE,
             FromChild::Limits => LIMITS,
             FromChild::Listener => LISTENER,
             FromChild::Printed(..) => PRINTED,
@@ -357,6 +361,7 @@ impl FromChild {
             TIME_OFFSETS => FromChild::TimeOffsets,
             BOUND_INSTEAD => FromChild::BoundInstead(u32_at(4)),
             MOUNTED => FromChild::Mounted,
+            SCHEDULE => FromChild::Schedule,
             LIMITS => FromChild::Limits,
             LISTENER => FromChild::Listener,
             PRINTED => {

@@ -97,7 +97,8 @@ fn become_container(
     let cwd = rootfs::make_cwd(plan, &root).during(Phase::Cwd)?;
     late.apply(plan, &root).during(Phase::ReadOnlyRoot)?;
     // 10. What must be set with privilege; then nothing of the host is open any more.
-    identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
+    let mapped = plan.namespaces.has_user() || plan.rootless;
+    identity::schedule(&plan.process, &plan.security, mapped, parent).during(Phase::Scheduling)?;
     identity::label(&plan.security, plan.identity.no_new_privileges, procfs.as_ref())
         .during(Phase::Labels)?;
     let environment =
@@ -111,7 +112,7 @@ fn become_container(
         process: &plan.process,
         limits: &plan.limits,
         identity: &plan.identity,
-        in_user_namespace: plan.namespaces.has_user() || plan.rootless,
+        in_user_namespace: mapped,
         keep_for_filter: prepared.filter_needs_privilege(),
     };
     let program = become_user(&user, parent, entered)?;

@@ -191,7 +191,8 @@ fn become_program(
     drop((cwd, root));
     fd::close_range(channel as u32 + 1, u32::MAX).call(Call::CloseRange)?;
     // 4. What must be set with privilege.
-    identity::schedule(&plan.process, &plan.security).during(Phase::Scheduling)?;
+    identity::schedule(&plan.process, &plan.security, plan.in_user_namespace, parent)
+        .during(Phase::Scheduling)?;
     // 5. Limits, identity, the program.
     let keep_for_filter = filter.is_some() && !plan.identity.no_new_privileges;
     let user = User {

@@ -1,13 +1,13 @@
 //! Who the process becomes. The order follows capabilities(7): what a step needs is given up after it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::error::Errno;
 use crate::plan::identity::{Groups, Identity, Set};
 use crate::plan::limits::Limits;
 use crate::plan::process::Process;
 use crate::plan::security::Security;
-use crate::sync::{Call, During, Failure, In, Phase};
+use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{fd, identity, process};
 
 use super::procfs::Procfs;
@@ -15,17 +15,35 @@ use super::procfs::Procfs;
 const CAP_SYS_ADMIN: Set = 1 << 21;
 
 /// Scheduler, I/O priority, personality, memory policy: all of them survive execve(2).
-pub fn schedule(planned: &Process, security: &Security) -> Result<(), Failure> {
-    if let Some(attributes) = &planned.scheduler {
-        process::set_scheduler(attributes).call(Call::SchedSetattr)?;
-    }
-    if let Some((class, level)) = planned.io_priority {
-        process::set_io_priority(class, level).call(Call::IoprioSet)?;
+pub fn schedule(
+    planned: &Process,
+    security: &Security,
+    in_user_namespace: bool,
+    parent: BorrowedFd,
+) -> Result<(), Failure> {
+    match set_priorities(0, planned) {
+        // Real-time ones are for a privilege over the whole host, which the parent may have.
+        Err(failure) if in_user_namespace && failure.errno == Errno::EPERM as i32 => {
+            FromChild::Schedule.send(parent, None).call(Call::Send)?;
+            wait_for_go(parent).call(Call::Receive)?;
+        }
+        set => set?,
     }
     // Without a request the flags that the caller runs with, such as no address randomization, are cleared.
     process::personality(security.personality.unwrap_or(0)).call(Call::Personality)?;
     if let Some(policy) = &security.memory_policy {
         process::set_memory_policy(policy.mode, &policy.nodes).call(Call::SetMempolicy)?;
+    }
+    Ok(())
+}
+
+/// Scheduler and I/O priority of a process, 0 for this one; of another one the parent sets them when that one may not.
+pub fn set_priorities(pid: i32, planned: &Process) -> Result<(), Failure> {
+    if let Some(attributes) = &planned.scheduler {
+        process::set_scheduler(pid, attributes).call(Call::SchedSetattr).during(Phase::Scheduling)?;
+    }
+    if let Some((class, level)) = planned.io_priority {
+        process::set_io_priority(pid, class, level).call(Call::IoprioSet).during(Phase::Scheduling)?;
     }
     Ok(())
 }

@@ -268,6 +268,8 @@ impl Attempt<'_> {
                 receive(self.sync).map_err(|e| Error::kernel("listen to the process", "recvmsg(2)", e))?;
             let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
             match message {
+                Some(FromChild::Schedule) => child::set_priorities(process.pid, &self.plan.process)
+                    .map_err(|failure| self.sentence(&failure))?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, process.pid)?,
                 Some(FromChild::Recording) => {
                     // Whoever records lets the process go on.

@@ -6,6 +6,7 @@ use super::host_hooks::run_hook;
 use super::limits::set_limits;
 use super::prepare::Prepared;
 use super::{failure, id_maps, seccomp_agent, vanished};
+use crate::child;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::sync::{FromChild, receive, send_go};
@@ -61,6 +62,8 @@ impl Talk<'_> {
                 }
                 Some(FromChild::BoundInstead(index)) => self.tell_bound(index as usize),
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
+                Some(FromChild::Schedule) => child::set_priorities(self.init.pid, &self.plan.process)
+                    .map_err(|failure| failure::error(self.plan, &failure))?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {

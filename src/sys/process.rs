@@ -182,24 +182,24 @@ pub fn personality(persona: u32) -> Result<u32> {
 }
 
 /// ioprio_set(2) of this process; class and level as the manual says.
-pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
+pub fn set_io_priority(pid: i32, class: u16, level: u16) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_long = 1;
     // SAFETY: only numbers are passed.
     check(unsafe {
         libc::syscall(
             libc::SYS_ioprio_set,
             IOPRIO_WHO_PROCESS,
-            0,
+            pid,
             (i64::from(class) << 13) | i64::from(level),
         )
     })
     .map(drop)
 }
 
-/// sched_setattr(2) of this process.
-pub fn set_scheduler(attributes: &SchedulerAttributes) -> Result<()> {
+/// sched_setattr(2) of a process, 0 for this one.
+pub fn set_scheduler(pid: i32, attributes: &SchedulerAttributes) -> Result<()> {
     // SAFETY: the struct is read by its own size field during the call only.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const *attributes, 0) }).map(drop)
 }
 
 /// set_mempolicy(2) of this process. `nodes` is a bit mask; empty passes none.

@@ -97,8 +97,8 @@ fn priority_of_io_is_that_of_the_program(t: &Test) {
         ("IOPRIO_CLASS_BE", 0, "best-effort: prio 0"),
         ("IOPRIO_CLASS_IDLE", 0, "idle"),
     ];
-    if t.caller() == Caller::Root {
-        // ioprio_set(2): for a privilege over the whole host.
+    if t.caller() != Caller::User {
+        // ioprio_set(2): for a privilege over the whole host, which a container with a user namespace does not have.
         cases.push(("IOPRIO_CLASS_RT", 7, "realtime: prio 7"));
     }
     for (class, priority, expected) in cases {
