@@ -56,9 +56,9 @@ test: ## every test, in every view of cgroups that the machine can give, also of
 	cargo test --workspace --lib --locked -- --include-ignored
 	cargo test --package teu-seccomp --test '*' --locked
 	for view in $(VIEWS); do $(MAKE) integration VIEW=$$view; $(MAKE) oci-validation VIEW=$$view; done
-	for caller in userns user; do $(MAKE) integration CALLER=$$caller VIEW=v2; done
 	$(MAKE) build
-	$(MAKE) integration VIEW=v2 RUNTIME=$(TEU)
+	for view in $(VIEWS); do $(MAKE) integration CALLER=user VIEW=$$view RUNTIME=$(TEU); done
+	$(MAKE) integration CALLER=userns VIEW=v2 RUNTIME=$(TEU)
 	$(MAKE) test-engines QUICK=1
 	$(MAKE) systemd
 	@if [[ $$(uname -m) != x86_64 ]]; then echo "left out: the virtual machine of make test-vm exists for x86_64 only"; \
