@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What is marked is said only when there is something to do, because each exchange makes both sides wait: `Mounted`
-//! when there are hooks of the host, `Schedule` and `Limits` when the child may not set them itself. The first Go is awaited at the
-//! beginning, or, when nothing before depends on the parent, ahead of the first device node.
+//! when there are hooks of the host, `Schedule` and `Limits` when the child may not set them itself. The first Go is
+//! awaited at the beginning, or, when nothing before depends on the parent, ahead of the first device node.
 //!
 //! The child may send a `Failure` in place of any message and is gone then. A closed socket means that the other
 //! side has died. Numbers travel, not sentences: the parent has the same plan and makes the sentence.

@@ -121,23 +121,24 @@ fn layer_by_layer(source: &CStr, parameters: &[Parameter], attributes: u64) -> R
     fsmount(context, attributes).call(Call::Fsmount)
 }
 
-/// A directory by its name, or when that is too long open, which Linux before 6.13 does not take, or as `.`.
+/// A directory by its name. When that is too long, open, or as `.` for Linux before 6.13, which takes names alone.
 fn set_directory(context: BorrowedFd, key: &CStr, name: &CStr) -> Result<(), Failure> {
+    let named = |failure: Failure| match failure.text.is_empty() {
+        true => failure.with(name.to_bytes()),
+        false => failure,
+    };
     if name.count_bytes() <= LONGEST_VALUE {
-        return explained(context, fsconfig_string(context, key, name)).map_err(|failure| {
-            if failure.text.is_empty() { failure.with(name.to_bytes()) } else { failure }
-        });
+        return explained(context, fsconfig_string(context, key, name)).map_err(named);
     }
-    let directory = path::openat2(path::cwd_fd(), name, libc::O_RDONLY | libc::O_DIRECTORY, 0, 0)
-        .call(Call::Openat)
-        .map_err(|failure| failure.with(name.to_bytes()))?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let directory = path::openat2(path::cwd_fd(), name, flags, 0, 0).call(Call::Openat).map_err(named)?;
     match fsconfig_fd(context, key, directory.as_fd()) {
         Err(Errno::EINVAL) => {}
-        set => return explained(context, set),
+        set => return explained(context, set).map_err(named),
     }
     let here = path::openat2(path::cwd_fd(), c".", libc::O_PATH, 0, 0).call(Call::Openat)?;
     path::fchdir(directory.as_fd()).call(Call::Chdir)?;
-    let set = explained(context, fsconfig_string(context, key, c"."));
+    let set = explained(context, fsconfig_string(context, key, c".")).map_err(named);
     path::fchdir(here.as_fd()).call(Call::Chdir)?;
     set
 }

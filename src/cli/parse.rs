@@ -33,14 +33,17 @@ pub fn parse(arguments: Vec<OsString>) -> std::result::Result<CommandLine, Stopp
 /// The help that was asked for. That of a verb has the same form as that of the program, which the parser does not
 /// do by itself, and which nobody should wait for who does not want help.
 fn help(arguments: &[OsString], error: &clap::Error) -> String {
-    let command = in_full(CommandLine::command()).mut_subcommands(|verb| {
-        let template = HELP.replace("{name}", &format!("teu {}", verb.get_name()));
-        verb.help_template(template)
-    });
+    let command = in_full(CommandLine::command()).mut_subcommands(|verb| titled(verb, "teu"));
     match command.try_get_matches_from(arguments) {
         Err(same) => same.to_string(),
         Ok(_) => error.to_string(),
     }
+}
+
+/// Gives a verb, and those below it, the form of help that names it in full.
+fn titled(verb: Command, above: &str) -> Command {
+    let name = format!("{above} {}", verb.get_name());
+    verb.help_template(HELP.replace("{name}", &name)).mut_subcommands(|below| titled(below, &name))
 }
 
 /// The whole command line, with every verb in full, for who reads it. The verb `help` is not part of it: it says what
@@ -217,6 +220,7 @@ mod tests {
             ("teu create --help", "teu create - Create a container\n"),
             ("teu ps -h", "teu ps - List the processes of a container\n"),
             ("teu state -h", "teu state - Print the state of a container\n"),
+            ("teu seccomp explain -h", "teu seccomp explain - Say what a profile does"),
             ("teu help", "teu - run containers"),
             ("teu help create", "teu create - Create a container\n"),
         ] {
