@@ -117,7 +117,8 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
         Phase::Scheduling,
         Call::SchedSetattr,
         Some(Errno::EPERM),
-        "real-time policies need CAP_SYS_NICE, and SCHED_DEADLINE cannot be combined with a cpuset",
+        "real-time policies need CAP_SYS_NICE, and on cgroup v1 a budget, cpu.realtimeRuntime; SCHED_DEADLINE cannot be \
+         combined with a cpuset",
     ),
 ];
 

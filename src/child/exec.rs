@@ -120,6 +120,9 @@ fn join(
     identity::label(&plan.security, plan.identity.no_new_privileges, procfs.as_ref())
         .during(Phase::Labels)?;
     // 4. Namespaces.
+    if handles.namespaces & flag::USER != 0 {
+        namespaces::leave_groups(&plan.identity.groups).during(Phase::Namespaces)?;
+    }
     let joined = match each.is_empty() {
         true => namespaces::join_process(init.as_fd(), handles.namespaces),
         false => namespaces::join_each(each.iter().map(|(kind, handle)| (*kind, handle.as_fd()))),

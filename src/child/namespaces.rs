@@ -73,6 +73,18 @@ pub(super) fn become_root(groups: &Groups) -> Result<(), Failure> {
     process::set_dumpable(false).call(Call::Prctl)
 }
 
+/// Gives the groups of the caller up while that is permitted: the user namespace that is joined may deny setgroups(2).
+pub(super) fn leave_groups(groups: &Groups) -> Result<(), Failure> {
+    if *groups == Groups::Keep {
+        return Ok(());
+    }
+    match identity::set_groups(&[]) {
+        // An unprivileged caller cannot.
+        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Err(errno) => Err(Failure::of(Call::Setgroups, errno)),
+    }
+}
+
 /// Joins the namespaces of a process that are of the kinds in `flags`, with one call where the kernel permits it.
 ///
 /// Some may belong to another user namespace than the process's own; then each is tried before the user namespace
@@ -120,7 +132,7 @@ pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> R
     clone::unshare(flag::TIME).call(Call::Unshare)?;
     if plan.namespaces.time_offsets.is_some() {
         // An unprivileged parent can only open the files of a process that it could trace.
-        ask_visibly(FromChild::TimeOffsets, parent, plan.rootless)?;
+        ask_visibly(FromChild::TimeOffsets, parent, plan.may_show_itself())?;
     }
     let own = procfs.open_link(c"thread-self/ns/time_for_children")?;
     clone::setns(own.as_fd(), flag::TIME).call(Call::Setns)
@@ -155,6 +167,11 @@ pub mod stage {
     fn joined_and_cloned(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<bool, Failure> {
         let namespaces = &plan.namespaces;
         own_oom_score(plan)?;
+        if namespaces.user == User::Joined {
+            // Whoever is in it has its privileges over what joins it, handles of the host included.
+            process::set_dumpable(false).call(Call::Prctl).during(Phase::Namespaces)?;
+            leave_groups(&plan.identity.groups).during(Phase::Namespaces)?;
+        }
         let outer = namespaces.joined.iter().enumerate();
         let mut left: Vec<usize> = Vec::new();
         // Some namespaces belong to the outer user namespace, some to the one that is joined: what cannot be

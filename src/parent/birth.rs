@@ -33,7 +33,7 @@ pub(super) fn clone_init(
     // root file system without a path.
     path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
     // The child must not be readable for a container whose namespaces it joins. An unprivileged parent could not
-    // write its id maps then, and its child becomes so a little later.
+    // write its id maps then; its child becomes so a little later, or before it joins a user namespace.
     if !plan.rootless {
         process::set_dumpable(false).map_err(|e| failed("prctl(2)", e))?;
     }

@@ -121,6 +121,10 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
             Err(failed("write(2)", &error)
                 .hint("all lines of a mapping together must be less than a page of memory; join neighbouring ranges"))
         }
+        Err(error) if is_map_of_root(name, text) && error.raw_os_error() == Some(libc::EPERM) => {
+            Err(failed("write(2)", &error)
+                .hint("since Linux 5.12 a mapping of id 0 of the host needs CAP_SETFCAP"))
+        }
         Err(error) if name.ends_with("_map") && error.raw_os_error() == Some(libc::EPERM) => {
             Err(failed("write(2)", &error).hint(format!(
                 "each range must be within one line of /proc/self/{name} of the caller, whose ids it may give away"
@@ -130,6 +134,16 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
         Err(error) => Err(failed("write(2)", &error)),
     }
 }
+
+/// Whether a map hands out the id 0 of a caller who may do nothing about file capabilities. Source: user_namespaces(7).
+fn is_map_of_root(name: &str, text: &str) -> bool {
+    let is_zero = |line: &str| line.split(' ').nth(1) == Some("0");
+    let may = || identity::capabilities().is_ok_and(|(effective, ..)| effective & CAP_SETFCAP != 0);
+    name == "uid_map" && text.lines().any(is_zero) && !may()
+}
+
+/// capabilities(7).
+const CAP_SETFCAP: identity::CapabilitySet = 1 << 31;
 
 /// A user namespace with these maps that nobody lives in.
 pub fn namespace_with(uids: &IdMap, gids: &IdMap) -> Result<OwnedFd> {

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::container::namespace_of;
-use crate::harness::{Container, HOSTILE, Out, Test, View, cgroup};
+use crate::harness::{Caller, Container, HOSTILE, Out, Test, View, cgroup};
 
 cases![
     process_is_in_every_namespace_of_the_container,
@@ -29,6 +29,7 @@ cases![
     program_through_a_descriptor_is_refused,
     own_executable_cannot_be_the_program,
     watcher_in_the_container_sees_nothing_of_the_host,
+    watcher_sees_nothing_of_a_container_that_joins_its_namespaces,
 ];
 
 const KINDS: [&str; 6] = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
@@ -344,6 +345,31 @@ fn own_executable_cannot_be_the_program(t: &Test) {
 
 /// CVE-2016-9962, CVE-2019-5736: a process with every right in the container looks at each new process.
 fn watcher_in_the_container_sees_nothing_of_the_host(t: &Test) {
+    let c = watcher(t);
+    for _ in 0..150 {
+        c.exec(&[], &["true"]).ok();
+    }
+    has_seen_nothing(t);
+}
+
+/// The same for the init process of another container, which never gets as far as its program.
+fn watcher_sees_nothing_of_a_container_that_joins_its_namespaces(t: &Test) {
+    if t.caller() == Caller::Root {
+        t.skip("with CAP_SYS_PTRACE the root of the host may look at everything; TEU_AS=user and TEU_AS=userns run it");
+    }
+    let c = watcher(t);
+    let pids = format!("/proc/{}/ns/pid", c.pid());
+    for _ in 0..30 {
+        let joins = t.bundle().in_pod_of(&c).namespace("pid", Some(&pids)).args(["true"]).create();
+        joins.delete_force();
+    }
+    // Something that it does see.
+    c.exec(&[], &["sleep", "0.5"]).ok();
+    has_seen_nothing(t);
+}
+
+/// A container that looks at every process of its pid namespace all the time.
+fn watcher(t: &Test) -> Container<'_> {
     t.only_teu(HOSTILE);
     let all = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"]);
     let shared = t.make_dir("shared");
@@ -352,16 +378,16 @@ fn watcher_in_the_container_sees_nothing_of_the_host(t: &Test) {
     let script = "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || for f in $p/fd/* $p/cwd $p/root; do \
                   [ -L $f ] && { readlink $f; [ -d $f ] && ! [ $f -ef / ] && [ -d $f ] && echo foreign $f; } \
                   >>/shared/seen; done; done; done";
-    let c = t
-        .bundle()
+    t.bundle()
         .set("/process/capabilities", json!({ "bounding": all, "effective": all, "permitted": all }))
         .bind(&shared, "/shared", &["bind"])
         .sh(script)
-        .run_detached();
-    for _ in 0..150 {
-        c.exec(&[], &["true"]).ok();
-    }
-    let seen = fs::read_to_string(shared.join("seen")).unwrap_or_default();
+        .run_detached()
+}
+
+#[track_caller]
+fn has_seen_nothing(t: &Test) {
+    let seen = fs::read_to_string(t.dir().join("shared/seen")).unwrap_or_default();
     let kinds: BTreeSet<&str> = seen.lines().collect();
     // The streams of the caller are a null device and two files of the test, which are passed on purpose. The
     // watcher sees its own file as well.

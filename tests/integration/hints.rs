@@ -141,6 +141,15 @@ fn hints_about_tracing(t: &Test) {
     hinted(why, "another tracer may be at work");
 }
 
+fn hints_about_id_maps(t: &Test) {
+    t.only_teu("hints are teu's");
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    let bundle = t.bundle().namespace("user", None);
+    let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let bundle = bundle.without_mounts("/dev/pts");
+    hinted(bundle.run_cmd().through(&without("setfcap")).run(), "id 0 of the host needs CAP_SETFCAP");
+}
+
 fn hints_about_versions_and_namespaces(t: &Test) {
     t.only_teu("hints are teu's");
     let refused = |bundle: Bundle, text: &str| hinted(bundle.run(), text);
@@ -317,6 +326,7 @@ cases![
     hints_about_the_process,
     hints_about_seccomp,
     hints_about_tracing,
+    hints_about_id_maps,
     hints_about_versions_and_namespaces,
     hints_about_the_state,
     hints_for_an_ordinary_user,

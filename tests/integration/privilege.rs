@@ -69,6 +69,11 @@ pub const NEEDS: &[Need] = &[
         "seccomp_profiles::why_tells_the_filter_of_a_program_from_the_profile",
         "the kernel shows filters to root alone",
     ),
+    mapped("hints::hints_about_id_maps", "has its own maps"),
+    mapped(
+        "process::groups_of_the_caller_stay_out_of_a_user_namespace_that_is_joined",
+        "joins one of its own",
+    ),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),

@@ -9,6 +9,7 @@ cases![
     user_and_group_are_set,
     additional_groups_are_set_exactly,
     groups_of_the_caller_are_dropped,
+    groups_of_the_caller_stay_out_of_a_user_namespace_that_is_joined,
     umask_is_set_and_022_without_one,
     capabilities_are_exactly_the_listed_ones,
     absent_capabilities_are_none,
@@ -93,6 +94,28 @@ fn groups_of_the_caller_are_dropped(t: &Test) {
     let report = out.json();
     let groups = words(status(&report, "Groups"));
     assert!(groups.is_empty() || groups == ["1000"], "{groups:?}");
+}
+
+/// user_namespaces(7): where setgroups(2) is denied it is too late, and a group of the host opens files of the host.
+fn groups_of_the_caller_stay_out_of_a_user_namespace_that_is_joined(t: &Test) {
+    t.only_teu("others keep them");
+    let other =
+        "exec setpriv --reuid 12345 --regid 12345 --clear-groups unshare --user --map-root-user sleep 1000";
+    let mut owner = std::process::Command::new("sh").args(["-c", other]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/user", owner.id());
+    let groups = format!("/proc/{}/setgroups", owner.id());
+    t.until("the namespace", || std::fs::read_to_string(&groups).is_ok_and(|text| text.trim() == "deny"));
+    let bundle = t.bundle().namespace("user", Some(&path)).without_mounts("/dev/pts").probe();
+    let out = bundle.run_cmd().through("exec setpriv --groups 6,42 -- \"$@\"").run();
+    let container = t.bundle().namespace("user", Some(&path)).without_mounts("/dev/pts").idle();
+    let added = container.exec_cmd(&[], &["probe", "report"]);
+    let added = added.through("exec setpriv --groups 6,42 -- \"$@\"").run();
+    container.delete_force();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    for out in [out, added] {
+        assert_eq!(status(&out.ok().json(), "Groups").trim(), "");
+    }
 }
 
 /// config.md#posix-platform-user; runc: 022 when there is none, whatever the caller's.
