@@ -132,7 +132,10 @@ pub enum Event {
 pub struct Events<'a> {
     cgroup: &'a Cgroup,
     source: Source,
+    /// Kills that were told.
     kills: u64,
+    /// On version 1 what the kernel has reported and nobody was told yet, whether somebody was killed or all wait.
+    reported: u64,
 }
 
 #[derive(Debug)]
@@ -161,7 +164,7 @@ impl Cgroup {
             }
             (None, None) => Source::Nothing,
         };
-        Ok(Events { cgroup: self, source, kills: self.oom_kills().unwrap_or_default() })
+        Ok(Events { cgroup: self, source, kills: self.oom_kills().unwrap_or_default(), reported: 0 })
     }
 }
 
@@ -202,9 +205,15 @@ impl Events<'_> {
                 }
                 !matches!(read_again(cgroup), Ok(content) if keyed(&content, "populated") == Some(1))
             }
-            Source::V1 { counter, .. } => {
-                let _ = counter.read();
-                self.cgroup.pids()?.is_empty()
+            Source::V1 { counter, dir } => {
+                let reports = counter.read().unwrap_or(0);
+                // The last report is about the removal of the cgroup.
+                self.reported += if dir.has("cgroup.procs") { reports } else { 0 };
+                if self.reported > 0 {
+                    self.reported -= 1;
+                    return Ok(Some(Event::Oom));
+                }
+                return Ok(self.cgroup.pids()?.is_empty().then_some(Event::Ended));
             }
             Source::Nothing => self.cgroup.pids()?.is_empty(),
         };

@@ -16,16 +16,24 @@ impl Cgroup {
     ///
     /// A cgroup that is gone is fine. Every hierarchy is tried; the first error is returned.
     pub fn remove(&self) -> Result<()> {
-        self.remove_those(|_| true)
+        self.remove_those(|_| true, true)
+    }
+
+    /// The same when every process of the container has ended: one that is left belongs to somebody else.
+    ///
+    /// Errors: there is one.
+    pub fn remove_without_killing(&self) -> Result<()> {
+        self.remove_those(|_| true, false)
     }
 
     /// The same, but the cgroups stay by which systemd sees that a unit has ended, and which it then removes.
     pub fn remove_but_for_systemd(&self) -> Result<()> {
-        self.remove_those(|keys| !keys.iter().any(|key| key.is_empty() || key == "name=systemd"))
+        self.remove_those(|keys| !keys.iter().any(|key| key.is_empty() || key == "name=systemd"), true)
     }
 
-    /// Removes the cgroups in those hierarchies whose controllers `goes` accepts.
-    fn remove_those(&self, goes: impl Fn(&[String]) -> bool) -> Result<()> {
+    /// Removes the cgroups in those hierarchies whose controllers `goes` accepts, and before that the processes in them
+    /// when they may be killed.
+    fn remove_those(&self, goes: impl Fn(&[String]) -> bool, kill: bool) -> Result<()> {
         let members = self.members.iter().filter(|member| goes(&member.keys));
         let dirs: Vec<&Dir> = members.filter_map(|member| member.dir.as_ref()).collect();
         // Most often everything has ended, and removing is all there is to do.
@@ -33,7 +41,11 @@ impl Cgroup {
             return Ok(());
         }
         let mut first = None;
-        if self.dirs().any(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty())) {
+        let used = self.dirs().find(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty()));
+        if let Some(dir) = used {
+            if !kill {
+                return Err(still_used(dir));
+            }
             // Refused when the command itself is inside, and then nothing may be removed either.
             self.kill_all(Signal::SIGKILL as i32)?;
         } else {

@@ -28,6 +28,7 @@ impl Cgroup {
         }
         let mut before: Vec<Setting> =
             update.settings.iter().filter_map(|setting| self.previous(setting)).collect();
+        before.extend(self.weight_of_active(&before));
         // What the files say comes first: others may have changed them, and not every limit was set by us.
         for setting in &update.undo {
             if !before.iter().any(|read| read.file == setting.file) {
@@ -35,6 +36,15 @@ impl Cgroup {
             }
         }
         Ok(Before(before))
+    }
+
+    /// The weight that a cgroup loses when it is made idle, if it is not idle now and the update does not name it.
+    fn weight_of_active(&self, before: &[Setting]) -> Option<Setting> {
+        let active = before.iter().find(|setting| setting.file == "cpu.idle" && setting.value == "0")?;
+        let file = if active.version == Version::V2 { "cpu.weight" } else { "cpu.shares" };
+        let is_known = before.iter().any(|setting| setting.file == file);
+        let weight = Setting { file: file.to_owned(), ..active.clone() };
+        if is_known { None } else { self.previous(&weight) }
     }
 
     /// The settings that the quota of processor time has now; none when there is no quota.

@@ -115,9 +115,27 @@ fn refused(id: &Id, status: Status) -> Error {
         .hint("stop it first, or pass --force")
 }
 
+/// The same for a command that has not held the lock since it read the record: another one may have destroyed the
+/// container meanwhile, and made a new one of this id.
+pub fn destroy_if_there(root: &Root, mut container: Container) -> Result<()> {
+    let _lock = match container.directory.lock_again() {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(()),
+        lock => lock?,
+    };
+    match container.directory.load() {
+        Ok(None) => Ok(()),
+        Ok(Some(record)) => {
+            container.record = record;
+            destroy(root, &container)
+        }
+        // What this command knows of its own container is still true.
+        Err(_) => destroy(root, &container),
+    }
+}
+
 /// Ends what runs, removes what the runtime has made, then runs the poststop hooks.
 ///
-/// Can be repeated: the directory, which names everything else, goes last.
+/// Can be repeated: the directory, which names everything else, goes last. The caller has the lock.
 pub fn destroy(root: &Root, container: &Container) -> Result<()> {
     let cgroup = container.cgroup();
     if let Some(init) = &container.init {
@@ -135,14 +153,18 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         cgroup.remove_unused();
     } else {
         let exists = cgroup.exists();
-        if exists && (!container.record.own.private_pid_namespace || container.init.is_some()) {
+        // With the init process of a pid namespace all of them have ended: who is here now belongs to another
+        // container.
+        let has_processes = !container.record.own.private_pid_namespace || container.init.is_some();
+        if exists && has_processes {
             cgroup.kill_all(libc::SIGKILL)?;
         }
         let unit = container.record.own.unit.as_ref();
         let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
         match (exists, hangs) {
             (false, _) => {}
-            (true, false) => cgroup.remove()?,
+            (true, false) if has_processes => cgroup.remove()?,
+            (true, false) => cgroup.remove_without_killing()?,
             (true, true) => cgroup.remove_but_for_systemd()?,
         }
     }

@@ -7,7 +7,7 @@ use teu_seccomp::Instruction;
 use teu_seccomp::record::Recording;
 
 use super::creation::Creation;
-use super::delete::destroy;
+use super::delete::destroy_if_there;
 use super::setup;
 use super::start::{gone_before_the_program, poststart, undone};
 use crate::cgroup::{Cgroup, OomNotice};
@@ -108,18 +108,20 @@ pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
     let sized = plan.process.terminal.is_some_and(|terminal| terminal.size.is_some());
     let relay = match relay.map(|socket| Relay::receive(&socket, sized)).transpose() {
         Ok(relay) => relay,
-        Err(error) => return Err(undone(root, &of(created), error)),
+        Err(error) => return Err(undone(root, of(created), error)),
     };
     let mut readiness = match Readiness::listen(&created.directory) {
         Ok(readiness) => readiness,
-        Err(error) => return Err(undone(root, &of(created), error)),
+        Err(error) => return Err(undone(root, of(created), error)),
     };
     let mut watcher = match Watcher::new(watch, &created) {
         Ok(watcher) => watcher,
-        Err(error) => return Err(undone(root, &of(created), error)),
+        Err(error) => return Err(undone(root, of(created), error)),
     };
     let created = execute(plan, root, created, &mut watcher, &output)?;
-    poststart(root, &Container::load(root, &creation.id)?, &output)?;
+    if let Err(error) = poststart(&Container::load(root, &creation.id)?, &output) {
+        return Err(undone(root, of(created), error));
+    }
     let Some(signals) = signals else {
         if let Some(readiness) = &mut readiness {
             readiness.wait(&created.init)?;
@@ -143,7 +145,7 @@ pub fn run_watched(global: &Global, args: &Run, watch: Watch) -> Result<i32> {
         log::tell(&format!("teu: run {}: {told}", creation.id.as_str()));
     }
     if !args.keep {
-        destroy(root, &of(created))?;
+        destroy_if_there(root, Container { init: None, status: Status::Stopped, ..of(created) })?;
     }
     Ok(ended.status())
 }
@@ -184,7 +186,7 @@ fn execute(
         Ok(Outcome::Gone) => gone_before_the_program(&created.cgroup, &created.watch),
         Err(error) => error,
     };
-    Err(undone(root, &of(created), error))
+    Err(undone(root, of(created), error))
 }
 
 fn of(created: Created) -> Container {

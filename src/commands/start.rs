@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::delete::{destroy, wait_for_end};
+use super::delete::{destroy_if_there, wait_for_end};
 use super::open_root;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::cli::Global;
@@ -62,13 +62,16 @@ pub fn start(global: &Global, id: &str) -> Result<i32> {
             // A hook that fails ends the container; a program that cannot be executed leaves a stopped one.
             if failure.phase != Phase::Execve {
                 drop(lock);
-                return Err(undone(&root, &container, error));
+                return Err(undone(&root, container, error));
             }
             return Err(error);
         }
         Outcome::Gone => return Err(gone_before_the_program(&cgroup, &watch)),
     }
-    poststart(&root, &container, &output)?;
+    if let Err(error) = poststart(&container, &output) {
+        drop(lock);
+        return Err(undone(&root, container, error));
+    }
     // A service may take long to become ready, and may be killed or deleted meanwhile.
     drop(lock);
     if let (Some(readiness), Some(init)) = (&mut readiness, &container.init) {
@@ -84,22 +87,20 @@ pub fn gone_before_the_program(cgroup: &Cgroup, watch: &OomWatch) -> Error {
         .unwrap_or_else(|| Error::state("the init process ended before it executed the program"))
 }
 
-/// Runs the poststart hooks. A failing one ends the container.
-pub fn poststart(root: &Root, container: &Container, output: &HookOutput) -> Result<()> {
+/// Runs the poststart hooks. A failing one is the end of the container, which is left to the caller.
+pub fn poststart(container: &Container, output: &HookOutput) -> Result<()> {
     let hooks = plan::hooks::later(&container.record.own.hooks)?.poststart;
     let state = container.record.hook_state().with_pid("running", container.record.init_process_pid);
     let bundle = c_path(&container.record.own.bundle)?;
     for hook in &hooks {
-        if let Err(error) = run_hook(hook, &state, &bundle, output) {
-            return Err(undone(root, container, error));
-        }
+        run_hook(hook, &state, &bundle, output)?;
     }
     Ok(())
 }
 
-/// Destroys the container and returns the error that made it necessary.
-pub fn undone(root: &Root, container: &Container, error: Error) -> Error {
-    match destroy(root, container) {
+/// Destroys the container and returns the error that made it necessary. The caller has no lock.
+pub fn undone(root: &Root, container: Container, error: Error) -> Error {
+    match destroy_if_there(root, container) {
         Ok(()) => error,
         Err(also) => error.detail_also(&format!("and the clean-up is incomplete: {also}")),
     }

@@ -484,19 +484,25 @@ impl Directory {
     ///
     /// The lock belongs to the open file and ends with the process.
     pub fn lock(&self) -> Result<Lock> {
-        self.lock_or(true)
+        self.lock_or(true, libc::O_CREAT)
     }
 
     /// The same without waiting: EAGAIN when somebody holds it.
     pub fn try_lock(&self) -> Result<Lock> {
-        self.lock_or(false)
+        self.lock_or(false, libc::O_CREAT)
     }
 
-    fn lock_or(&self, wait: bool) -> Result<Lock> {
+    /// Waits for the lock of a container that was seen before: ENOENT when it is gone.
+    pub fn lock_again(&self) -> Result<Lock> {
+        self.lock_or(true, 0)
+    }
+
+    fn lock_or(&self, wait: bool, create: i32) -> Result<Lock> {
         let failed = |call: &'static str, e| Error::kernel("lock the container", call, e);
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
+        let flags = libc::O_RDWR | create | libc::O_NOFOLLOW;
         let rules = resolve::BENEATH | resolve::NO_SYMLINKS;
-        let file = path::openat2(self.fd.as_fd(), c"lock", flags, 0o600, rules)
+        let mode = if create == 0 { 0 } else { 0o600 };
+        let file = path::openat2(self.fd.as_fd(), c"lock", flags, mode, rules)
             .map_err(|e| failed("openat2(2)", e))?;
         let mut file = std::fs::File::from(file);
         let how = if wait {

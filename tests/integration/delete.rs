@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Container, HOSTILE, Test, View, cgroup, leaks, patience};
+use crate::harness::{Container, Driver, HOSTILE, Test, View, cgroup, leaks, patience};
 
 cases![
     delete_removes_a_stopped_container,
@@ -28,6 +28,9 @@ cases![
     processes_without_a_private_pid_namespace_are_killed,
     force_copes_with_a_damaged_state_file,
     delete_kills_only_its_own,
+    delete_spares_a_container_that_has_come_into_the_cgroup,
+    run_ends_without_a_word_when_another_command_has_deleted_its_container,
+    poststop_hooks_run_once_when_run_and_delete_meet,
 ];
 
 /// runtime.md#delete: what `create` made is gone.
@@ -267,6 +270,57 @@ fn delete_kills_only_its_own(t: &Test) {
     assert!(alive, "a process of nobody's container was killed");
     assert_eq!(other.status(), "running");
     assert!(Path::new("/proc").join(other.pid().to_string()).exists());
+}
+
+/// A stopped container has no process in its cgroup, so another one may be there meanwhile, or below it.
+fn delete_spares_a_container_that_has_come_into_the_cgroup(t: &Test) {
+    t.only_teu("others have other words");
+    if !t.has_cgroups() || t.driver() == Driver::Systemd {
+        t.skip("the cgroups are not chosen by their path");
+    }
+    for below in ["", "/inner"] {
+        let bundle = t.bundle();
+        let path = format!("/{}", bundle.id());
+        let first = bundle.set("/linux/cgroupsPath", path.as_str()).args(["true"]).run_detached();
+        first.wait_stopped();
+        let second = t.bundle().set("/linux/cgroupsPath", format!("{path}{below}")).idle();
+        let out = first.call("delete", &["--force"]);
+        out.fails(&["remove the cgroup", "sleep"]);
+        assert_eq!(second.status(), "running");
+        second.delete_force();
+        first.delete();
+    }
+}
+
+/// The first is held while the container is deleted and another one of its id is made.
+fn run_ends_without_a_word_when_another_command_has_deleted_its_container(t: &Test) {
+    t.only_teu("others warn of what they could not remove");
+    let bundle = t.bundle().sh("echo up; sleep 1000").hook("poststop", "true");
+    let running = bundle.spawn();
+    running.wait_for_stdout("up");
+    running.signal(Signal::SIGSTOP);
+    t.cmd(["delete", "--force", bundle.id()]).run().ok();
+    let second = bundle.run_detached();
+    running.signal(Signal::SIGCONT);
+    let out = running.wait().exits(137);
+    assert_eq!(out.stderr, "", "{}", out.report());
+    assert_eq!(second.status(), "running");
+    second.delete_force();
+}
+
+/// runtime.md#lifecycle: once.
+fn poststop_hooks_run_once_when_run_and_delete_meet(t: &Test) {
+    t.only_teu("others run them twice");
+    for round in 0..5 {
+        let told = t.dir().join(format!("told-{round}"));
+        let bundle = t.bundle().sh("echo up; sleep 1000");
+        let bundle = bundle.hook("poststop", &format!("echo ran >>{}", told.display()));
+        let running = bundle.spawn();
+        running.wait_for_stdout("up");
+        t.cmd(["delete", "--force", bundle.id()]).run().ok();
+        running.wait().exits(137);
+        assert_eq!(fs::read_to_string(&told).unwrap(), "ran\n");
+    }
 }
 
 /// runc: 1.1 gives up on a version 2 cgroup that is emptied too slowly.

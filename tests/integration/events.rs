@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Container, Test, cgroup, patience};
+use crate::harness::{Container, Test, View, cgroup, patience};
 
 cases![
     stats_are_one_line_that_starts_as_readers_expect,
@@ -16,6 +16,7 @@ cases![
     first_record_comes_after_one_interval,
     stream_ends_with_the_container,
     running_out_of_memory_is_a_record,
+    waiting_for_memory_is_a_record_too,
     stream_ends_when_nobody_reads,
     interval_is_a_positive_duration,
     events_of_a_stopped_container_are_refused,
@@ -146,6 +147,26 @@ fn stream_ends_with_the_container(t: &Test) {
     }
     let out = running.wait().ok().silent();
     assert!(out.elapsed < patience(Duration::from_secs(5)), "{}", out.report());
+}
+
+/// runc: the container waits for memory, and somebody must know.
+fn waiting_for_memory_is_a_record_too(t: &Test) {
+    t.skip_for("crun", "has no events");
+    if t.view() == View::V2 {
+        t.skip("version 2 always kills");
+    }
+    let memory = serde_json::json!({ "limit": 16 << 20, "swap": 16 << 20, "disableOOMKiller": true });
+    let script =
+        "trap 'dd if=/dev/zero of=/dev/null bs=64M count=1' USR1; echo up; while :; do usleep 10000; done";
+    let c = t.bundle().set("/linux/resources/memory", memory).sh(script).run_detached();
+    c.wait_for_stdout("up");
+    let running = t.cmd(["events", "--interval", "1h", &c.id]).spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    c.kill("USR1");
+    running.wait_for_stdout("\n");
+    assert_eq!(running.stdout().lines().next(), Some(&*format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", c.id)));
+    c.delete_force();
+    running.wait();
 }
 
 /// runc: each time the kernel kills a process of the container for want of memory.

@@ -13,6 +13,9 @@ cases![
     pids_limit_is_set,
     memory_limits_take_suffixes,
     lifting_memory_lifts_swap,
+    memory_of_zero_changes_nothing,
+    idle_cgroup_stays_idle_over_other_changes,
+    weight_that_others_set_comes_back_after_an_error,
     quota_and_period_keep_each_other,
     shares_are_set,
     burst_is_set,
@@ -144,6 +147,44 @@ fn lifting_memory_lifts_swap(t: &Test) {
         let lifted = value == "max" || value.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 62);
         assert!(lifted, "{v1}: {value}");
     }
+}
+
+/// runc: 0 leaves a value as it is, and is not remembered.
+fn memory_of_zero_changes_nothing(t: &Test) {
+    need(t, "memory");
+    t.skip_older("runc", (1, 2), "takes 0 for a limit");
+    let c = t.bundle().set("/linux/resources/memory/limit", 64 << 20).args(["sleep", "100"]).run_detached();
+    c.call("update", &["--memory", "0", "--memory-reservation", "0"]).ok();
+    c.call("update", &["--memory-swap", "100m"]).ok();
+    assert_eq!(file(t, &c, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    let swap = if t.view() == View::V2 { 36 << 20 } else { 100 << 20 };
+    assert_eq!(file(t, &c, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max"), swap.to_string());
+}
+
+/// An idle cgroup has no shares, also not those of the config.
+fn idle_cgroup_stays_idle_over_other_changes(t: &Test) {
+    t.only_teu("runc writes the shares, and fails");
+    need(t, "cpu");
+    let cpu = json!({ "idle": 1, "shares": 512 });
+    let c = t.bundle().set("/linux/resources/cpu", cpu).args(["sleep", "100"]).run_detached();
+    c.call("update", &["--cpu-quota", "5000"]).ok();
+    assert_eq!(file(t, &c, "cpu", "cpu.idle", "cpu.idle"), "1");
+    c.call("update", &["--cpu-idle", "0", "--cpu-share", "2048"]).ok();
+    assert_eq!(file(t, &c, "cpu", "cpu.idle", "cpu.idle"), "0");
+}
+
+/// The kernel takes the weight of a cgroup that is made idle.
+fn weight_that_others_set_comes_back_after_an_error(t: &Test) {
+    t.only_teu("others do not take back what fails halfway");
+    need(t, "cpu");
+    let c = t.bundle().args(["sleep", "100"]).run_detached();
+    let hierarchy = cgroup::hierarchy("cpu").unwrap();
+    let name = if hierarchy.v2 { "cpu.weight" } else { "cpu.shares" };
+    fs::write(hierarchy.of(&c.id).join(name), "700").unwrap();
+    let change = json!({ "cpu": { "idle": 1, "quota": 5000, "burst": 6000 } }).to_string();
+    let out = t.cmd(["update", "--resources", "-", &c.id]).stdin(change).run();
+    assert_ne!(out.code, Some(0), "{}", out.report());
+    assert_eq!(file(t, &c, "cpu", "cpu.shares", "cpu.weight"), "700");
 }
 
 /// runc: what is not given stays, also over several updates.

@@ -97,8 +97,8 @@ pub(super) fn plan_rdma(devices: &HashMap<String, LinuxRdma>, section: &mut Sect
     Ok(())
 }
 
-/// Files that are not limits: writing them would move, kill or retype processes behind the runtime's back.
-const NOT_LIMITS: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.kill"];
+/// Files that are not limits: writing them would move, kill or stop processes behind the runtime's back.
+const NOT_LIMITS: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze"];
 
 /// `unified`: files of cgroup2 by name, one write for each line. Last, so that they win over the other sections.
 pub(super) fn plan_unified(

@@ -138,20 +138,21 @@ fn warn_about_others(change: &LinuxResources, report: &mut Report) {
     }
 }
 
-/// Limit, reservation and swap are taken over one by one.
+/// Limit, reservation and swap are taken over one by one, and 0 leaves each as it is.
 ///
 /// Lifting the limit without a word about swap lifts both, for a limit of both below it would be an error.
 fn merge_memory(mut memory: LinuxMemory, change: &LinuxMemory) -> LinuxMemory {
-    if change.limit().is_some() {
+    let given = |bytes: Option<i64>| bytes.is_some_and(|bytes| bytes != 0);
+    if given(change.limit()) {
         memory.set_limit(change.limit());
         if change.limit() == Some(-1) {
             memory.set_swap(Some(-1));
         }
     }
-    if change.swap().is_some_and(|swap| swap != 0) {
+    if given(change.swap()) {
         memory.set_swap(change.swap());
     }
-    if change.reservation().is_some() {
+    if given(change.reservation()) {
         memory.set_reservation(change.reservation());
     }
     memory
@@ -168,8 +169,15 @@ fn applicable_memory(memory: &LinuxMemory) -> LinuxMemory {
 /// gets new ones only when they are named.
 fn merge_cpu(stored: &LinuxCpu, change: &LinuxCpu) -> LinuxCpu {
     let mut cpu = change.clone();
-    let shares = if change.idle().is_some() { change.shares() } else { change.shares().or(stored.shares()) };
+    let stays_idle = stored.idle() == Some(1) && change.shares().is_none();
+    let shares = match change.idle() {
+        None if !stays_idle => change.shares().or(stored.shares()),
+        _ => change.shares(),
+    };
     cpu.set_shares(shares);
+    if change.idle().is_none() && stays_idle {
+        cpu.set_idle(stored.idle());
+    }
     cpu.set_quota(change.quota().filter(|quota| *quota != 0).or(stored.quota()));
     cpu.set_period(change.period().filter(|period| *period != 0).or(stored.period()));
     cpu.set_realtime_runtime(change.realtime_runtime().or(stored.realtime_runtime()));
