@@ -31,6 +31,26 @@ impl Cgroup {
         self.remove_those(|keys| !keys.iter().any(|key| key.is_empty() || key == "name=systemd"), true)
     }
 
+    /// Waits a little until no process is there: one that was about to enter the container sees that it has ended, and
+    /// goes.
+    ///
+    /// Errors: one stays.
+    pub fn wait_until_unused(&self) -> Result<()> {
+        let (deadline, mut pause) = (Instant::now() + PASSING, Duration::from_millis(1));
+        while let Some(dir) = self.used() {
+            if Instant::now() >= deadline {
+                return Err(still_used(dir));
+            }
+            wait_until_empty(dir, deadline, &mut pause);
+        }
+        Ok(())
+    }
+
+    /// A cgroup with processes in it or below it.
+    fn used(&self) -> Option<&Dir> {
+        self.dirs().find(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty()))
+    }
+
     /// Removes the cgroups in those hierarchies whose controllers `goes` accepts, and before that the processes in them
     /// when they may be killed.
     fn remove_those(&self, goes: impl Fn(&[String]) -> bool, kill: bool) -> Result<()> {
@@ -41,11 +61,10 @@ impl Cgroup {
             return Ok(());
         }
         let mut first = None;
-        let used = self.dirs().find(|dir| tree::pids(dir).is_ok_and(|pids| !pids.is_empty()));
-        if let Some(dir) = used {
-            if !kill {
-                return Err(still_used(dir));
-            }
+        if !kill {
+            self.wait_until_unused()?;
+        }
+        if self.used().is_some() {
             // Refused when the command itself is inside, and then nothing may be removed either.
             self.kill_all(Signal::SIGKILL as i32)?;
         } else {
@@ -73,6 +92,9 @@ impl Cgroup {
         }
     }
 }
+
+/// How long a process may take to leave a container that has ended.
+const PASSING: Duration = Duration::from_secs(2);
 
 /// Removes a cgroup and everything below it.
 fn remove_tree(dir: &Dir) -> Result<()> {

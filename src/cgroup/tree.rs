@@ -1,8 +1,12 @@
 //! The cgroups below one cgroup, which the container may have made: any number, at any depth.
 //!
-//! Only one descriptor is open at a time, so that no depth exhausts them.
+//! Few descriptors are open at a time, so that no depth exhausts them, and enough to make the way from one cgroup to
+//! the next a short one: a container must not make others wait by the shape of its tree.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::rc::Rc;
 
 use super::dir::Dir;
 use crate::error::Errno;
@@ -13,27 +17,29 @@ struct Node {
     name: OsString,
 }
 
-/// A cgroup and everything below it, parents before children.
+/// A cgroup and everything below it, parents before children, and each with all that is below it before the next.
 pub struct Tree<'a> {
     top: &'a Dir,
     nodes: Vec<Node>,
+    /// Those that were opened last.
+    kept: RefCell<VecDeque<(usize, Rc<Dir>)>>,
 }
+
+/// How many cgroups stay open. Whoever leaves a depth opens the way down to it once for so many steps up.
+const KEPT: usize = 32;
 
 impl<'a> Tree<'a> {
     /// Lists what is below `top`. What disappears meanwhile is left out.
     pub fn read(top: &'a Dir) -> Result<Tree<'a>, Errno> {
-        let mut tree = Tree { top, nodes: Vec::new() };
-        for name in present(top.children())?.unwrap_or_default() {
-            tree.nodes.push(Node { parent: None, name });
-        }
-        let mut next = 0;
-        while next < tree.nodes.len() {
-            if let Some(dir) = present(tree.open(next))? {
-                for name in present(dir.children())?.unwrap_or_default() {
-                    tree.nodes.push(Node { parent: Some(next), name });
-                }
+        let mut tree = Tree { top, nodes: Vec::new(), kept: RefCell::default() };
+        let of = |parent, names: Vec<OsString>| names.into_iter().map(move |name| Node { parent, name });
+        let mut left: Vec<Node> = of(None, present(top.children())?.unwrap_or_default()).collect();
+        while let Some(node) = left.pop() {
+            let index = tree.nodes.len();
+            tree.nodes.push(node);
+            if let Some(dir) = present(tree.open(index))? {
+                left.extend(of(Some(index), present(dir.children())?.unwrap_or_default()));
             }
-            next += 1;
         }
         Ok(tree)
     }
@@ -44,36 +50,45 @@ impl<'a> Tree<'a> {
     }
 
     /// Opens one of the cgroups.
-    pub fn open(&self, index: usize) -> Result<Dir, Errno> {
-        let node = &self.nodes[index];
-        match node.parent {
-            Some(parent) => self.open_from_top(parent)?.child(&node.name),
-            None => self.top.child(&node.name),
+    pub fn open(&self, index: usize) -> Result<Rc<Dir>, Errno> {
+        let (mut way, mut at, mut dir) = (Vec::new(), Some(index), None);
+        while let Some(node) = at {
+            dir = self.kept(node);
+            if dir.is_some() {
+                break;
+            }
+            way.push(node);
+            at = self.nodes[node].parent;
         }
+        for step in way.into_iter().rev() {
+            let above = dir.as_deref().unwrap_or(self.top);
+            let opened = Rc::new(above.child(&self.nodes[step].name)?);
+            self.keep(step, Rc::clone(&opened));
+            dir = Some(opened);
+        }
+        // A way has at least one step.
+        dir.ok_or(Errno::EINVAL)
     }
 
     /// Removes one of the cgroups.
     pub fn remove(&self, index: usize) -> Result<(), Errno> {
         let node = &self.nodes[index];
         match node.parent {
-            Some(parent) => self.open_from_top(parent)?.remove_child(&node.name),
+            Some(parent) => self.open(parent)?.remove_child(&node.name),
             None => self.top.remove_child(&node.name),
         }
     }
 
-    fn open_from_top(&self, index: usize) -> Result<Dir, Errno> {
-        let mut way = vec![index];
-        let mut at = index;
-        while let Some(parent) = self.nodes[at].parent {
-            way.push(parent);
-            at = parent;
+    fn kept(&self, index: usize) -> Option<Rc<Dir>> {
+        self.kept.borrow().iter().rev().find(|(of, _)| *of == index).map(|(_, dir)| Rc::clone(dir))
+    }
+
+    fn keep(&self, index: usize, dir: Rc<Dir>) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() == KEPT {
+            kept.pop_front();
         }
-        let mut dir = None;
-        for step in way.into_iter().rev() {
-            let name = &self.nodes[step].name;
-            dir = Some(dir.as_ref().unwrap_or(self.top).child(name)?);
-        }
-        dir.map_or_else(|| self.top.reopen(), Ok)
+        kept.push_back((index, dir));
     }
 }
 

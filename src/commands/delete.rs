@@ -158,6 +158,9 @@ pub fn destroy(root: &Root, container: &Container) -> Result<()> {
         let has_processes = !container.record.own.private_pid_namespace || container.init.is_some();
         if exists && has_processes {
             cgroup.kill_all(libc::SIGKILL)?;
+        } else if exists && container.record.own.unit.is_some() {
+            // systemd would end them.
+            cgroup.wait_until_unused()?;
         }
         let unit = container.record.own.unit.as_ref();
         let hangs = unit.is_some_and(|unit| systemd::stop(&unit.name, unit.of_user) && !unit.is_slice());
