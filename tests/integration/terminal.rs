@@ -272,8 +272,9 @@ fn redirected_run_follows_the_controlling_terminal(t: &Test) {
     let person = Person::at(33, 99);
     let modes = || tcgetattr(person.slave.as_fd()).unwrap();
     let before = modes();
-    let bundle = with_terminal(t)
-        .sh("usleep 200000; trap 'stty size; exit 3' WINCH; stty size; while :; do usleep 5000; done");
+    // The tool that sets the size sets rows and columns one after the other.
+    let bundle = with_terminal(t).sh("usleep 200000; trap 'stty size' WINCH; stty size; \
+                                      until stty size | grep 132; do usleep 5000; done; exit 3");
     let shown = t.make_file("shown", "");
     let line = format!("exec \"$@\" </dev/null >{0} 2>{0}", shown.display());
     let running = person.call(bundle.run_cmd().through(&line));
