@@ -20,6 +20,8 @@ const fn units(test: &'static str, reason: &'static str) -> Need {
 }
 
 const OWN_SYSTEMD: &str = "the test has a systemd of its own";
+const REMOVED: &str =
+    "systemd may remove the cgroup after the kill was counted and before the figures are read";
 const DIRECTORIES: &str = "it is about directories that systemd knows nothing of";
 const MKNOD: &str = "a user namespace forbids mknod, nodes are those of the host";
 const LOCKED: &str = "what root has set on a mount is locked for the user";
@@ -135,6 +137,7 @@ pub const NEEDS: &[Need] = &[
     units("cgroups::frozen_cgroup_is_refused", DIRECTORIES),
     units("cgroups::cgroup_path_cannot_leave_the_hierarchy", DIRECTORIES),
     units("cgroups::container_without_cgroups_shows_those_of_the_caller", "the call names another driver"),
+    units("memory::init_that_is_killed_during_create_is_explained", REMOVED),
     units("memory::limit_above_the_container_is_named", DIRECTORIES),
     units("memory::limit_of_the_container_is_named_below_one_that_is_not_hit", DIRECTORIES),
     units("delete::force_copes_with_a_damaged_state_file", "it removes what systemd has made"),
