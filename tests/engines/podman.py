@@ -198,7 +198,7 @@ BUILDAH_CHECKS = [
     Check("run: networks", WORKING + "buildah run --network none w1 ls /sys/class/net; buildah run --network host w1 readlink /proc/self/ns/net | grep -cF \"$(readlink /proc/self/ns/net)\"" + REMOVED, "lo\n1"),
     Check("run: capabilities", WORKING + "buildah run --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN w1 grep CapEff /proc/self/status" + REMOVED, matches="CapEff:\t[0-9a-f]*1[0-9a-f]*[ace]$"),
     Check("run: what it changes is kept", WORKING + "buildah run w1 sh -c 'echo kept > /file'; buildah commit -q w1 kept >/dev/null; podman run --rm kept cat /file; podman rmi -f kept >/dev/null" + REMOVED, "kept"),
-    Check("run: ended by a signal", WORKING + "buildah run w1 sleep 1000 >/dev/null 2>&1 & until ps -eo args | grep -qx 'sleep 1000'; do sleep 0.1; done; kill -TERM $!; wait $! || echo ended; buildah rm w1 >/dev/null; sleep 0.3; ps -eo args | grep -cx 'sleep 1000' || true", "ended\n0"),
+    Check("run: ended by a signal", WORKING + "timeout -s TERM 3 buildah run w1 sleep 1000 >/dev/null 2>&1 || echo ended; buildah rm w1 >/dev/null; sleep 0.3; ps -eo args | grep -cx 'sleep 1000' || true", "ended\n0"),
     Check(
         "bud: commands, user, directory, layers, failure",
         """
