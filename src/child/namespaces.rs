@@ -1,12 +1,12 @@
 //! Joins and makes the namespaces that the clone did not.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Errno;
 use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
 use crate::plan::identity::Groups;
-use crate::plan::namespaces::{KINDS, User, flag};
+use crate::plan::namespaces::{KINDS, Namespaces, User, flag};
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{clone, identity, path, process};
 
@@ -121,11 +121,11 @@ pub fn join_each<'a>(namespaces: impl Iterator<Item = (u64, BorrowedFd<'a>)> + C
     Ok(())
 }
 
-/// Makes the time namespace, has its offsets written, and enters it.
+/// Makes the time namespace, has its offsets written, and enters it, unless the process in between has done so.
 ///
 /// unshare(2) only affects children; entering one's own `time_for_children` makes a fork unnecessary.
 pub fn enter_time(plan: &Plan, procfs: Option<&Procfs>, parent: BorrowedFd) -> Result<(), Failure> {
-    if plan.namespaces.unshared & flag::TIME == 0 {
+    if plan.namespaces.unshared & flag::TIME == 0 || plan.namespaces.stage_makes_time() {
         return Ok(());
     }
     let procfs = procfs.ok_or_else(|| Failure::of(Call::Openat, Errno::ENOSYS))?;
@@ -167,6 +167,7 @@ pub mod stage {
     fn joined_and_cloned(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<bool, Failure> {
         let namespaces = &plan.namespaces;
         own_oom_score(plan)?;
+        let offsets = open_time_offsets(namespaces).during(Phase::TimeOffsets)?;
         if namespaces.user == User::Joined {
             // Whoever is in it has its privileges over what joins it, handles of the host included.
             process::set_dumpable(false).call(Call::Prctl).during(Phase::Namespaces)?;
@@ -196,6 +197,7 @@ pub mod stage {
                 .call(Call::Setns)
                 .item(Phase::Namespaces, index)?;
         }
+        make_time(namespaces, offsets).during(Phase::TimeOffsets)?;
         let cgroup = prepared.cgroup_of_init(plan);
         match clone_child(namespaces.cloned, cgroup, Parentage::MyParents)
             .call(Call::Clone)
@@ -210,6 +212,30 @@ pub mod stage {
                 Ok(false)
             }
         }
+    }
+
+    /// The own file of the offsets of children, while this process can still be seen. Whoever opens it must have
+    /// CAP_SYS_TIME over the namespace, which the owner of the user namespace has from outside too.
+    ///
+    /// Source: time_namespaces(7), user_namespaces(7).
+    fn open_time_offsets(namespaces: &Namespaces) -> Result<Option<OwnedFd>, Failure> {
+        if !namespaces.stage_makes_time() || namespaces.time_offsets.is_none() {
+            return Ok(None);
+        }
+        path::openat2(path::cwd_fd(), c"/proc/self/timens_offsets", libc::O_WRONLY, 0, 0)
+            .call(Call::Openat)
+            .map(Some)
+    }
+
+    /// The time namespace of the child that is cloned next.
+    fn make_time(namespaces: &Namespaces, offsets: Option<OwnedFd>) -> Result<(), Failure> {
+        if !namespaces.stage_makes_time() {
+            return Ok(());
+        }
+        clone::unshare(flag::TIME).call(Call::Unshare)?;
+        let text = namespaces.time_offsets.as_deref().unwrap_or_default();
+        let Some(file) = offsets else { return Ok(()) };
+        crate::sys::fd::write_once(file.as_fd(), text.as_bytes()).call(Call::Write)
     }
 
     /// Joining a user namespace hides the files of a process from an unprivileged parent, which therefore leaves

@@ -143,6 +143,14 @@ impl Namespaces {
         (self.cloned | self.unshared) & flag != 0
     }
 
+    /// True when the process in between makes the time namespace, which its child then lives in.
+    ///
+    /// In a user namespace that is joined the init process is hidden from an unprivileged parent, which could not write
+    /// the offsets. The process in between can open its own file before it hides.
+    pub fn stage_makes_time(&self) -> bool {
+        self.user == User::Joined && self.unshared & flag::TIME != 0
+    }
+
     /// The path by which the kind is joined.
     pub fn join_of(&self, flag: u64) -> Option<&Join> {
         self.joined.iter().find(|join| join.flag == flag)

@@ -68,6 +68,9 @@ fn clone(plan: &Plan, table: &mut Table) {
         joins("stage", namespaces, table, |flag| flag != flag::USER);
         joins("stage", namespaces, table, |flag| flag == flag::USER);
         who = "stage";
+        if namespaces.stage_makes_time() {
+            time("stage", "stage", namespaces, table);
+        }
     }
     let new: Vec<&str> =
         KINDS.iter().filter(|(flag, ..)| namespaces.cloned & flag != 0).map(|(_, name, ..)| *name).collect();
@@ -147,14 +150,11 @@ fn namespaces(plan: &Plan, table: &mut Table) {
         joins("child", namespaces, table, |flag| flag & (flag::PID | flag::CGROUP) == 0);
     }
     joins("child", namespaces, table, |flag| flag == flag::CGROUP && !namespaces.stage);
-    for (flag, name) in [(flag::CGROUP, "cgroup"), (flag::TIME, "time")] {
-        if namespaces.unshared & flag != 0 {
-            table.line("child", "unshare", name, namespaces.pointer(flag));
-        }
+    if namespaces.unshared & flag::CGROUP != 0 {
+        table.line("child", "unshare", "cgroup", namespaces.pointer(flag::CGROUP));
     }
-    if let Some(offsets) = &namespaces.time_offsets {
-        let what = format!("timens_offsets: {}", lines(offsets));
-        table.line("parent", "write", &what, "/linux/timeOffsets");
+    if namespaces.unshared & flag::TIME != 0 && !namespaces.stage_makes_time() {
+        time("child", "parent", namespaces, table);
     }
     table.line("child", "setsid", "", "");
     if let Some(name) = &plan.keyring {
@@ -168,6 +168,15 @@ fn namespaces(plan: &Plan, table: &mut Table) {
     }
     if let Some(name) = &plan.uts.domainname {
         table.line("child", "setdomain", &text(name), "/domainname");
+    }
+}
+
+/// The time namespace: who makes it, and who writes its offsets.
+fn time(maker: &str, writer: &str, namespaces: &Namespaces, table: &mut Table) {
+    table.line(maker, "unshare", "time", namespaces.pointer(flag::TIME));
+    if let Some(offsets) = &namespaces.time_offsets {
+        let what = format!("timens_offsets: {}", lines(offsets));
+        table.line(writer, "write", &what, "/linux/timeOffsets");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Caller, Test, View, container, report};
+use crate::harness::{Bundle, Caller, Test, View, container, report};
 
 cases![
     listed_namespaces_are_new,
@@ -11,6 +11,7 @@ cases![
     pid_namespace_of_another_container_can_be_joined,
     cgroup_namespace_starts_at_the_own_cgroup,
     time_namespace_has_its_offsets,
+    time_namespace_below_a_joined_user_namespace_has_its_offsets,
     new_network_namespace_has_a_loopback_that_is_up,
     init_is_process_one_of_a_new_pid_namespace,
     user_namespace_maps_the_ids,
@@ -116,10 +117,26 @@ fn cgroup_namespace_starts_at_the_own_cgroup(t: &Test) {
 fn time_namespace_has_its_offsets(t: &Test) {
     t.skip_older("runc", (1, 2), "has no time namespaces");
     t.skip_older("crun", (1, 9), "has no time namespaces");
-    let out = t
-        .bundle()
+    offsets_are_those_asked_for(t.bundle());
+}
+
+/// config-linux.md#offset-for-time-namespace: the user namespace has others in it, who must not see the init process.
+fn time_namespace_below_a_joined_user_namespace_has_its_offsets(t: &Test) {
+    t.skip_older("runc", (1, 2), "has no time namespaces");
+    t.skip_older("crun", (1, 9), "has no time namespaces");
+    let first = t.bundle().in_user_namespace().args(["sleep", "100"]).run_detached();
+    let path = format!("/proc/{}/ns/user", first.pid());
+    offsets_are_those_asked_for(t.bundle().namespace("user", Some(&path)));
+}
+
+fn offsets_are_those_asked_for(bundle: Bundle) {
+    let offsets = json!({
+        "monotonic": { "secs": 7881, "nanosecs": 2718281 },
+        "boottime": { "secs": 1_000_000, "nanosecs": 0 },
+    });
+    let out = bundle
         .namespace("time", None)
-        .set("/linux/timeOffsets", json!({ "monotonic": { "secs": 7881, "nanosecs": 2718281 }, "boottime": { "secs": 1_000_000, "nanosecs": 0 } }))
+        .set("/linux/timeOffsets", offsets)
         .sh("cat /proc/self/timens_offsets; cut -d. -f1 /proc/uptime")
         .run()
         .ok();
