@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::arch::{Arch, Target};
-use crate::assemble::{Assembler, OFFSET_NR};
+use crate::assemble::{Assembler, OFFSET_ARCH, OFFSET_NR};
 use crate::compile::{Program, compile};
 use crate::policy::{Action, Condition, Error, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, Operator, Policy};
 use crate::simulate::{self, SeccompData};
@@ -21,7 +21,20 @@ const MAX_UNNAMED: usize = 100;
 
 const NOTE: &str = "allows what was seen, which may be less than the program needs; read it before use";
 
-/// A program that hands every call to a listener, except a sendmsg(2) whose sixth argument is `key`.
+/// Calls that are not held, and that every profile allows.
+///
+/// A signal interrupts a call that waits to be looked at. Most calls can fail so, but programs do not expect it of these:
+/// who is to end goes on, and who comes back from a signal handler crashes. Every program needs them.
+const NOT_HELD: [&str; 4] = ["exit", "exit_group", "rt_sigreturn", "sigreturn"];
+
+/// Numbers of the calls that are not held, among those of an audit architecture.
+fn numbers_not_held(audit: u32) -> BTreeSet<u32> {
+    let own = |arch: Arch| NOT_HELD.iter().filter_map(move |name| arch.resolve(name)?.own_number());
+    Arch::ALL.into_iter().filter(|arch| arch.audit() == audit).flat_map(own).collect()
+}
+
+/// A program that hands every call to a listener, except those that end a process or a signal handler, and a
+/// sendmsg(2) whose sixth argument is `key`.
 ///
 /// The process that loads it has to say where its listener is, and could not if that call waited as well. The call
 /// has fewer arguments, so the key changes nothing; it should be random, so that no program can hide a call from the
@@ -33,7 +46,18 @@ pub fn program(key: u64) -> Program {
     let with_key = assembler.test(Arch::NATIVE, &has_key, pass, wait);
     let sendmsg = Arch::NATIVE.resolve("sendmsg").and_then(Target::own_number).unwrap_or(u32::MAX);
     let is_sendmsg = assembler.jump_equal(sendmsg, with_key, wait);
-    assembler.load(OFFSET_NR, is_sendmsg);
+    let local = Arch::ALL.into_iter().filter(|arch| arch.runs_on(Arch::NATIVE)).map(Arch::audit);
+    let mut otherwise = wait;
+    // The native architecture comes first in the program.
+    let audits: BTreeSet<u32> = local.filter(|audit| *audit != Arch::NATIVE.audit()).collect();
+    for audit in audits.into_iter().chain([Arch::NATIVE.audit()]) {
+        let held = if audit == Arch::NATIVE.audit() { is_sendmsg } else { wait };
+        let numbers = numbers_not_held(audit);
+        let tests = numbers.into_iter().fold(held, |no, number| assembler.jump_equal(number, pass, no));
+        let numbers = assembler.load(OFFSET_NR, tests);
+        otherwise = assembler.jump_equal(audit, numbers, otherwise);
+    }
+    assembler.load(OFFSET_ARCH, otherwise);
     // So few instructions are never too many.
     let instructions = assembler.finish().unwrap_or_default();
     Program { instructions, flags: FLAG_NEW_LISTENER | FLAG_SPEC_ALLOW }
@@ -114,7 +138,8 @@ impl Recording {
     /// The profile: the existing one with what it refused added, or a new one.
     ///
     /// Names are sorted; the architectures are those seen and those named before; the default is EPERM. A name
-    /// that was seen on one architecture is allowed on all of them, since a profile cannot say less.
+    /// that was seen on one architecture is allowed on all of them, since a profile cannot say less. What ends a process
+    /// or a signal handler is allowed unseen.
     pub fn profile(&self) -> Value {
         let mut profile = self.base.clone();
         if self.existing.is_none() {
@@ -139,18 +164,31 @@ impl Recording {
         [Action::Allow, Action::Log, Action::Notify, Action::Trace(0)].map(Action::value).contains(&answer)
     }
 
+    /// Names of the calls that are not held and that the existing profile refuses on an architecture that was seen.
+    fn uncovered_not_held(&self) -> impl Iterator<Item = String> {
+        let refused = |arch: Arch, name: &str| {
+            let number = arch.resolve(name).and_then(Target::own_number);
+            number.is_some_and(|nr| {
+                !self.is_covered(&SeccompData { nr, arch: arch.audit(), ..Default::default() })
+            })
+        };
+        let is_missing = move |name: &&str| self.architectures.iter().any(|arch| refused(*arch, name));
+        NOT_HELD.into_iter().filter(is_missing).map(str::to_owned)
+    }
+
     /// The rules of the existing profile without what they say about the missing calls, and one that allows those.
     fn rules(&self) -> Vec<Value> {
         let mut rules: Vec<Value> =
             self.base.get("syscalls").and_then(Value::as_array).cloned().unwrap_or_default();
-        if self.missing.is_empty() {
+        let mut missing = self.missing.clone();
+        missing.extend(self.uncovered_not_held());
+        if missing.is_empty() {
             return rules;
         }
         for names in rules.iter_mut().filter_map(|rule| rule.get_mut("names")?.as_array_mut()) {
-            names.retain(|name| name.as_str().is_none_or(|name| !self.missing.contains(name)));
+            names.retain(|name| name.as_str().is_none_or(|name| !missing.contains(name)));
         }
         rules.retain(|rule| rule["names"].as_array().is_some_and(|names| !names.is_empty()));
-        let mut missing = self.missing.clone();
         if let Some(at) = rules.iter().position(|rule| rule.get(MARK).is_some()) {
             let earlier = rules.remove(at);
             let names = earlier["names"].as_array().into_iter().flatten();

@@ -29,13 +29,16 @@ fn answer(profile: &Value, data: &SeccompData) -> u32 {
     answer
 }
 
+/// What every profile allows: without it no program ends, nor does a signal handler.
+const NOT_HELD: [&str; 3] = ["exit", "exit_group", "rt_sigreturn"];
+
 const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
 
 #[test]
 fn a_recorded_profile_allows_exactly_what_was_seen() {
     let mut recording = Recording::new();
-    for name in ["write", "read", "exit_group", "read", "mseal"] {
+    for name in ["write", "read", "getpid", "read", "mseal"] {
         recording.see(&native(name));
     }
     let profile = recording.profile();
@@ -45,7 +48,7 @@ fn a_recorded_profile_allows_exactly_what_was_seen() {
             "defaultAction": "SCMP_ACT_ERRNO",
             "defaultErrnoRet": 1,
             "architectures": [Arch::NATIVE.name()],
-            "syscalls": [{"names": ["exit_group", "mseal", "read", "write"], "action": "SCMP_ACT_ALLOW", "x-recorded": true}],
+            "syscalls": [{"names": ["exit", "exit_group", "getpid", "mseal", "read", "rt_sigreturn", "write"], "action": "SCMP_ACT_ALLOW", "x-recorded": true}],
             "x-recorded": {
                 "observations": 5,
                 "note": "allows what was seen, which may be less than the program needs; read it before use",
@@ -54,7 +57,8 @@ fn a_recorded_profile_allows_exactly_what_was_seen() {
     );
     for nr in 0..600 {
         let data = SeccompData { nr, arch: Arch::NATIVE.audit(), ..Default::default() };
-        let seen = ["read", "write", "exit_group", "mseal"].iter().any(|name| native(name).nr == nr);
+        let seen = ["read", "write", "getpid", "mseal"].iter().chain(&NOT_HELD);
+        let seen = seen.into_iter().any(|name| native(name).nr == nr);
         assert_eq!(answer(&profile, &data) == ALLOW, seen, "{nr}");
     }
     assert!(policy(&profile).warnings().is_empty());
@@ -87,7 +91,11 @@ fn merging_adds_only_what_the_profile_refuses() {
             {"names": ["read", "getpid"], "action": "SCMP_ACT_ALLOW", "comment": "kept"},
             {"names": ["umount2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
             {"names": ["tgkill"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]},
-            {"names": ["close", "kill", "mount", "ptrace"], "action": "SCMP_ACT_ALLOW", "x-recorded": true},
+            {
+                "names": ["close", "exit", "exit_group", "kill", "mount", "ptrace", "rt_sigreturn"],
+                "action": "SCMP_ACT_ALLOW",
+                "x-recorded": true,
+            },
         ])
     );
     for (data, allowed) in [
@@ -105,7 +113,10 @@ fn merging_adds_only_what_the_profile_refuses() {
     second.see(&native("close"));
     let profile = second.profile();
     assert_eq!(profile[MARK]["observations"], 8);
-    assert_eq!(profile["syscalls"][3]["names"], json!(["close", "kill", "mount", "openat", "ptrace"]));
+    assert_eq!(
+        profile["syscalls"][3]["names"],
+        json!(["close", "exit", "exit_group", "kill", "mount", "openat", "ptrace", "rt_sigreturn"])
+    );
     assert_eq!(profile["syscalls"].as_array().map(Vec::len), Some(4));
 }
 
@@ -127,6 +138,7 @@ fn what_a_listener_or_a_tracer_decides_stays_theirs() {
         "syscalls": [
             {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"},
             {"names": ["ptrace"], "action": "SCMP_ACT_TRACE"},
+            {"names": NOT_HELD, "action": "SCMP_ACT_ALLOW"},
         ],
     });
     let mut recording = Recording::over(&base).expect("a good profile");
@@ -162,7 +174,10 @@ fn calls_of_other_architectures_bring_them_into_the_profile() {
     });
     let profile = recording.profile();
     assert_eq!(profile["architectures"], json!(["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"]));
-    assert_eq!(profile["syscalls"][0]["names"], json!(["connect", "ipc", "read", "shmat"]));
+    assert_eq!(
+        profile["syscalls"][0]["names"],
+        json!(["connect", "exit", "exit_group", "ipc", "read", "rt_sigreturn", "shmat", "sigreturn"])
+    );
     let data = |function| SeccompData {
         nr: 102,
         arch: Arch::X86.audit(),
@@ -180,6 +195,26 @@ fn calls_without_a_name_are_reported_apart() {
     recording.see(&SeccompData { nr: 1, arch: 7, ..Default::default() });
     let unnamed: Vec<_> = recording.unnamed().collect();
     assert_eq!(unnamed, ["0x7:1".to_owned(), format!("{}:599", Arch::NATIVE)]);
+}
+
+/// A call that is held can be interrupted. Who is interrupted in one of these crashes.
+#[test]
+fn the_program_that_records_holds_neither_the_end_of_a_process_nor_that_of_a_signal_handler() {
+    let program = teu_seccomp::record::program(7).instructions;
+    for arch in Arch::ALL.into_iter().filter(|arch| arch.runs_on(Arch::NATIVE)) {
+        for name in NOT_HELD.iter().chain(&["sigreturn"]) {
+            if arch.resolve(name).is_some() {
+                assert_eq!(simulate::run(&program, &call(arch, name, [0; 6])), ALLOW, "{name} on {arch}");
+            }
+        }
+        for name in ["read", "execve", "getpid", "kill", "restart_syscall"] {
+            let answer = simulate::run(&program, &call(arch, name, [0; 6]));
+            assert_eq!(answer, Action::Notify.value(), "{name} on {arch}");
+        }
+    }
+    // A number means something else elsewhere: 1 is exit on i386, and write on x86_64.
+    let other = SeccompData { nr: native("exit").nr, arch: 7, ..Default::default() };
+    assert_eq!(simulate::run(&program, &other), Action::Notify.value());
 }
 
 #[test]
@@ -207,5 +242,8 @@ fn calls_without_a_name_are_bounded() {
     }
     recording.see(&native("mkdirat"));
     assert_eq!((recording.unnamed().count(), recording.calls(), recording.observations()), (100, 1, 20_001));
-    assert_eq!(recording.profile()["syscalls"][0]["names"], json!(["mkdirat"]));
+    assert_eq!(
+        recording.profile()["syscalls"][0]["names"],
+        json!(["exit", "exit_group", "mkdirat", "rt_sigreturn"])
+    );
 }

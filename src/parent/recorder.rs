@@ -91,8 +91,8 @@ impl Companion for Recorder<'_> {
         for (index, flags) in listeners.iter().enumerate() {
             if flags.contains(PollFlags::POLLIN) {
                 self.note(index);
-            } else if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                // No process has the filter any more.
+            } else if flags.contains(PollFlags::POLLHUP) {
+                // No process has the filter any more. POLLERR alone means only that the kernel was interrupted in looking.
                 ended.push(index);
             }
         }

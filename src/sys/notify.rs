@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Result, check};
+use super::{Errno, Result, check};
 
 /// A call that waits (`struct seccomp_notif`).
 #[repr(C)]
@@ -51,8 +51,14 @@ pub fn receive(listener: BorrowedFd) -> Result<Notification> {
 pub fn let_run(listener: BorrowedFd, id: u64) -> Result<()> {
     const CONTINUE: u32 = 1;
     let response = Response { id, value: 0, error: 0, flags: CONTINUE };
-    // SAFETY: `response` has the size that is part of the request, and lives through the call.
-    check(unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw const response) }.into()).map(drop)
+    loop {
+        // SAFETY: `response` has the size that is part of the request, and lives through the call.
+        match check(unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw const response) }.into()) {
+            // A call without an answer would wait for ever.
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Asks for quicker hand-over between the two processes. A kernel before 6.6 does not know it, which does no harm.

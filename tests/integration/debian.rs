@@ -2,7 +2,7 @@
 //!
 //! The tree is never written to: a container gets an overlay of it. Without the tree these tests are skipped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -18,6 +18,13 @@ cases![
 
 /// The overlay, as long as it is needed.
 pub struct Overlay(PathBuf);
+
+impl Overlay {
+    /// The tree of the container.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Overlay {
     fn drop(&mut self) {

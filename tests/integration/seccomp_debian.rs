@@ -8,7 +8,11 @@ use serde_json::Value;
 use crate::debian::debian;
 use crate::harness::Test;
 
-cases![python_with_threads_and_sockets_runs_under_its_profile, nginx_serves_under_its_profile,];
+cases![
+    python_with_threads_and_sockets_runs_under_its_profile,
+    signals_while_the_recorder_is_late_crash_nothing,
+    nginx_serves_under_its_profile,
+];
 
 fn recorded(t: &Test) -> std::path::PathBuf {
     t.dir().join("profile.json")
@@ -84,6 +88,46 @@ fn python_with_threads_and_sockets_runs_under_its_profile(t: &Test) {
     );
     assert!(out.stderr.contains("called by   python3, process"), "{}", out.report());
     assert!(out.stderr.ends_with("1 call of 1 kind refused\n"), "{}", out.report());
+}
+
+/// Makes calls until /go is there. The handler is the interpreter's own, which blocks no other signal.
+const HANDLERS: &str = r#"
+import os, signal
+for number in (signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda *_: None)
+print("up", flush=True)
+while not os.path.exists("/go"): pass
+os._exit(7)
+"#;
+
+/// A call that waits for the recorder is interrupted by a signal. The way back from the handler must not be.
+fn signals_while_the_recorder_is_late_crash_nothing(t: &Test) {
+    t.only_teu("no other runtime records");
+    let (bundle, overlay) = debian(t);
+    let bundle = bundle.args(["python3", "-c", HANDLERS]);
+    bundle.write();
+    let running = t.cmd(["seccomp", "record", "--output"]).arg(recorded(t)).arg(bundle.dir()).spawn();
+    running.wait_for_stdout("up");
+    let id = bundle.dir().file_name().unwrap().to_string_lossy().into_owned();
+    let init = pid(t, &id).expect("it runs");
+    running.signal(Signal::SIGSTOP);
+    t.until("the recorder is stopped", || run_state(running.pid()) == Some('T'));
+    t.until("the program waits for it", || run_state(init) == Some('S'));
+    for number in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init), number).unwrap();
+        // Long enough for the handler to begin.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    running.signal(Signal::SIGCONT);
+    std::fs::write(overlay.root().join("go"), "").unwrap();
+    running.wait().exits(7);
+    without(&profile(t), "exit_group");
+}
+
+/// R, S, T and so on, of proc_pid_status(5).
+fn run_state(pid: i32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("State:"))?.trim().chars().next()
 }
 
 /// Asks the server in the network namespace of a process for its page. Empty when nobody answers.

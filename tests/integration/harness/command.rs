@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
+use std::fmt::{Display, Formatter};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -277,6 +278,19 @@ pub struct Running<'t> {
     ended: Cell<bool>,
 }
 
+/// A text that a call has not written, and what it has written.
+struct Missing<'r> {
+    text: &'r str,
+    of: &'r Running<'r>,
+}
+
+impl Display for Missing<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let (line, stdout, stderr) = (&self.of.line, self.of.stdout(), read(&self.of.stderr));
+        write!(f, "`{}` on stdout of {line}\nstdout: {stdout}\nstderr: {stderr}", self.text)
+    }
+}
+
 impl Running<'_> {
     /// The pid of the runtime, or of the shell that execs it.
     pub fn pid(&self) -> i32 {
@@ -294,8 +308,9 @@ impl Running<'_> {
     }
 
     /// Waits until stdout contains a text.
+    #[track_caller]
     pub fn wait_for_stdout(&self, text: &str) {
-        self.test.until(&format!("`{text}` on stdout of {}", self.line), || self.stdout().contains(text));
+        self.test.until(Missing { text, of: self }, || self.stdout().contains(text));
     }
 
     /// Whether the call has ended; used to show that it has not.

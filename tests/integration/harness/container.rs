@@ -108,7 +108,7 @@ impl<'t> Container<'t> {
     /// Waits until it has stopped.
     #[track_caller]
     pub fn wait_stopped(&self) {
-        self.test.until(&format!("{} stopped", self.id), || self.status() == "stopped");
+        self.test.until(format!("{} stopped", self.id), || self.status() == "stopped");
     }
 
     /// What it has written to stdout so far.
@@ -124,7 +124,7 @@ impl<'t> Container<'t> {
     /// Waits until its stdout contains a text.
     #[track_caller]
     pub fn wait_for_stdout(&self, text: &str) {
-        self.test.until(&format!("`{text}` from {}", self.id), || self.stdout().contains(text));
+        self.test.until(format!("`{text}` from {}", self.id), || self.stdout().contains(text));
     }
 
     /// A namespace of its init, as `pid:[4026531836]`.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -159,13 +160,13 @@ impl Test {
 
     /// Waits until something is true; fails the test when it does not become so.
     #[track_caller]
-    pub fn until(&self, what: &str, done: impl FnMut() -> bool) {
+    pub fn until(&self, what: impl Display, done: impl FnMut() -> bool) {
         self.until_within(PATIENCE, what, done);
     }
 
     /// The same for something that may take longer.
     #[track_caller]
-    pub fn until_within(&self, limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    pub fn until_within(&self, limit: Duration, what: impl Display, mut done: impl FnMut() -> bool) {
         let start = Instant::now();
         let mut pause = Duration::from_millis(1);
         while !done() {
