@@ -18,6 +18,7 @@ pub mod log;
 pub mod mountinfo;
 pub mod parent;
 pub mod plan;
+pub mod priorities;
 pub mod report;
 pub mod resctrl;
 pub mod state;

@@ -7,6 +7,7 @@ use crate::plan::identity::{Groups, Identity, Set};
 use crate::plan::limits::Limits;
 use crate::plan::process::Process;
 use crate::plan::security::Security;
+use crate::priorities;
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{fd, identity, process};
 
@@ -21,7 +22,7 @@ pub fn schedule(
     in_user_namespace: bool,
     parent: BorrowedFd,
 ) -> Result<(), Failure> {
-    match set_priorities(0, planned) {
+    match priorities::set(0, planned) {
         // Real-time ones are for a privilege over the whole host, which the parent may have.
         Err(failure) if in_user_namespace && failure.errno == Errno::EPERM as i32 => {
             FromChild::Schedule.send(parent, None).call(Call::Send)?;
@@ -33,17 +34,6 @@ pub fn schedule(
     process::personality(security.personality.unwrap_or(0)).call(Call::Personality)?;
     if let Some(policy) = &security.memory_policy {
         process::set_memory_policy(policy.mode, &policy.nodes).call(Call::SetMempolicy)?;
-    }
-    Ok(())
-}
-
-/// Scheduler and I/O priority of a process, 0 for this one; of another one the parent sets them when that one may not.
-pub fn set_priorities(pid: i32, planned: &Process) -> Result<(), Failure> {
-    if let Some(attributes) = &planned.scheduler {
-        process::set_scheduler(pid, attributes).call(Call::SchedSetattr).during(Phase::Scheduling)?;
-    }
-    if let Some((class, level)) = planned.io_priority {
-        process::set_io_priority(pid, class, level).call(Call::IoprioSet).during(Phase::Scheduling)?;
     }
     Ok(())
 }

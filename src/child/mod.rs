@@ -33,6 +33,5 @@ mod user;
 pub use create::{Task, create};
 pub use exec::{ExecTask, exec};
 pub use gate::Gate;
-pub use identity::set_priorities;
 pub use namespaces::sets_own_oom_score;
 pub use namespaces::stage::pass as pass_stage;

@@ -20,6 +20,7 @@ use crate::cgroup::{Cgroup, systemd};
 use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
+use crate::priorities;
 use crate::resctrl::Resctrl;
 use crate::state::{Container, Status};
 use crate::sync::{FromChild, Phase, receive, send_go};
@@ -268,7 +269,7 @@ impl Attempt<'_> {
                 receive(self.sync).map_err(|e| Error::kernel("listen to the process", "recvmsg(2)", e))?;
             let (message, passed) = message.map_or((None, None), |(message, passed)| (Some(message), passed));
             match message {
-                Some(FromChild::Schedule) => child::set_priorities(process.pid, &self.plan.process)
+                Some(FromChild::Schedule) => priorities::set(process.pid, &self.plan.process)
                     .map_err(|failure| self.sentence(&failure))?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, process.pid)?,
                 Some(FromChild::Recording) => {

@@ -6,9 +6,9 @@ use super::host_hooks::run_hook;
 use super::limits::set_limits;
 use super::prepare::Prepared;
 use super::{failure, id_maps, seccomp_agent, vanished};
-use crate::child;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::Plan;
+use crate::priorities;
 use crate::sync::{FromChild, receive, send_go};
 use crate::sys::clone::Child;
 
@@ -62,7 +62,7 @@ impl Talk<'_> {
                 }
                 Some(FromChild::BoundInstead(index)) => self.tell_bound(index as usize),
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
-                Some(FromChild::Schedule) => child::set_priorities(self.init.pid, &self.plan.process)
+                Some(FromChild::Schedule) => priorities::set(self.init.pid, &self.plan.process)
                     .map_err(|failure| failure::error(self.plan, &failure))?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener) => {
