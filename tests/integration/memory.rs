@@ -84,7 +84,8 @@ fn names_the_limit(out: Out, killed: &str, limit: u64, path: &Path) {
         "/linux/resources/memory/limit",
     ]);
     let peak = out.stderr.split("peak ").nth(1).unwrap().split(' ').next().unwrap().parse::<u64>().unwrap();
-    assert!((4096..=limit).contains(&peak), "{}", out.report());
+    // A process that is being killed may exceed the limit a little, on its way out.
+    assert!((4096..=limit + (64 << 10)).contains(&peak), "{}", out.report());
 }
 
 /// The errno of what failed would be a riddle.
