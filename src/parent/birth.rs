@@ -32,9 +32,8 @@ pub(super) fn clone_init(
     // The clone translates the working directory into the new mount namespace: that is how the child gets to the
     // root file system without a path.
     path::fchdir(prepared.rootfs.as_fd()).map_err(|e| failed("fchdir(2)", e))?;
-    // The child must not be readable for a container whose namespaces it joins. An unprivileged parent could not
-    // write its id maps then; its child becomes so a little later, or before it joins a user namespace.
-    if !plan.rootless {
+    // The child must not be readable for a container whose namespaces it joins.
+    if plan.hides_from_birth() {
         process::set_dumpable(false).map_err(|e| failed("prctl(2)", e))?;
     }
     let own_pids = join_pid_namespace(plan, prepared)?;

@@ -109,7 +109,7 @@ pub struct Plan {
     pub security: security::Security,
     /// Hooks.
     pub hooks: hooks::Hooks,
-    /// A session keyring of this name is joined.
+    /// A session keyring is made, whose name begins so.
     pub keyring: Option<CString>,
     /// How many descriptors from 3 on the container gets.
     pub passed_fds: u32,
@@ -133,13 +133,28 @@ impl Plan {
         self.namespaces.has_user() || self.of_caller & CAP_SYS_ADMIN != 0
     }
 
+    /// Whether the init process is hidden before it exists: no container may look into it, and it has the root and the
+    /// handles of the host.
+    ///
+    /// The files in /proc of a hidden process belong to root, so an unprivileged parent could not write its id maps; its
+    /// child hides a little later, or before it joins a user namespace. A parent that is root of a user namespace can.
+    /// There its containers mostly have no user namespace of their own, so they are the owner of each one that it
+    /// makes, and have every capability over what is in it, although they have none themselves.
+    ///
+    /// Source: user_namespaces(7), capabilities in a child namespace; proc(5), ownership of /proc/PID.
+    pub fn hides_from_birth(&self) -> bool {
+        !self.rootless || self.of_caller & CAP_SYS_PTRACE != 0
+    }
+
     /// Whether the init process makes itself dumpable while its unprivileged caller, or a program of the caller, must
     /// look into it.
     ///
     /// A process hides as soon as it has handles that no container may get. The kernel then hides it from its own user
     /// too, and hooks that set up a network cannot open its namespaces. Where it has a user namespace of its own, it
-    /// can show itself without being seen by any container: whoever is in another one has no CAP_SYS_PTRACE over it,
-    /// other than the user who has made it. A user namespace that is joined may have processes that are watching.
+    /// can show itself without being seen by any container: whoever is in another one has no CAP_SYS_PTRACE over it.
+    /// The user who has made it has, outside of any container; the root of a user namespace, whose containers may be
+    /// that user, has CAP_SYS_PTRACE as a rule and need not show anything. A user namespace that is joined may have
+    /// processes that are watching.
     ///
     /// Source: ptrace(2), access mode checking; prctl(2), PR_SET_DUMPABLE.
     pub fn may_show_itself(&self) -> bool {

@@ -12,6 +12,7 @@ cases![
     user_namespace_in_a_user_namespace_works,
     single_id_of_the_caller_is_enough,
     pid_namespace_of_another_container_is_joined,
+    container_without_capabilities_does_not_see_into_another_one,
     cgroup_belongs_to_the_user_of_the_process,
     container_in_a_container_works,
     what_the_outer_container_forbids_is_named,
@@ -142,6 +143,37 @@ fn pid_namespace_of_another_container_is_joined(t: &Test) {
     let out = outer.call(hooked.run_cmd()).run().ok();
     assert!(out.stdout.contains("sleep 4321"), "{}", out.report());
     outer.verb("delete", &["--force", first.id()]).run().ok();
+}
+
+/// user_namespaces(7): the owner of a user namespace has every capability in it, and here each container is the owner.
+fn container_without_capabilities_does_not_see_into_another_one(t: &Test) {
+    t.only_teu(crate::harness::HOSTILE);
+    let outer = Outer::new(t, 65536);
+    let (shared, secret) = (t.make_dir("shared"), t.make_dir("secret"));
+    let script = format!(
+        "echo up; while :; do for p in /proc/[0-9]*; do [ -d $p/root{} ] && echo $p >>/shared/seen; done; done",
+        secret.display()
+    );
+    let none = json!({ "bounding": [], "effective": [], "permitted": [], "inheritable": [], "ambient": [] });
+    let watcher = plain(t).set("/process/capabilities", none).bind(&shared, "/shared", &["bind"]).sh(&script);
+    outer.call(watcher.call("run", &["--detach"])).run().ok();
+    let pid = outer.verb("state", &[watcher.id()]).run().ok().json()["pid"].to_string();
+    let map = json!([{ "containerID": 0, "hostID": 1, "size": 1000 }]);
+    for _ in 0..30 {
+        let bundle = t
+            .bundle()
+            .namespace("user", None)
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map.clone())
+            .namespace("pid", Some(&format!("/proc/{pid}/ns/pid")))
+            .without_mounts("/proc")
+            .args(["true"]);
+        outer.call(bundle.call("create", &[])).run().ok();
+        outer.verb("delete", &["--force", bundle.id()]).run().ok();
+    }
+    outer.verb("delete", &["--force", watcher.id()]).run().ok();
+    let seen = std::fs::read_to_string(shared.join("seen")).unwrap_or_default();
+    assert!(seen.is_empty(), "the tree of the host was seen through {} times: {seen}", seen.lines().count());
 }
 
 /// config-linux.md#cgroup-ownership.
