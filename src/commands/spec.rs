@@ -78,7 +78,7 @@ fn make_rootless(config: &mut Value) {
                 "destination": "/sys",
                 "type": "none",
                 "source": "/sys",
-                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+                "options": ["rbind", "nosuid", "noexec", "nodev", "rro"],
             });
         }
         if let Some(options) = mount["options"].as_array_mut() {

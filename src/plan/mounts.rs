@@ -35,6 +35,11 @@ impl Attributes {
         self.clear &= !bits;
     }
 
+    /// Sets what nothing was said about.
+    fn set_unless_cleared(&mut self, bits: u64) {
+        self.set |= bits & !self.clear;
+    }
+
     fn clear(&mut self, bits: u64) {
         self.clear |= bits;
         self.set &= !bits;
@@ -222,6 +227,9 @@ fn one(
     if let Some(recursive) = options.bind.filter(|_| !options.remount) {
         let kind = report.keep(bind(mount, &options, recursive, request, &at))?;
         made.kind = kind.clone().unwrap_or(Kind::Remount);
+        if is_sysfs_of_the_host(&made) && options.attributes.set & attr::RDONLY != 0 {
+            made.recursive.set_unless_cleared(attr::RDONLY);
+        }
         report.keep(check_special_destination(&made, fstype, &pointer("destination"), true))?;
         return Ok(destination.and(kind).map(|_| made));
     }
@@ -335,6 +343,13 @@ fn refuse_in_remount(options: &Options, has_id_mapping: bool, at: &str) -> Resul
         return Err(Error::config(at, "the ids of a mount cannot be mapped by a remount"));
     }
     Ok(())
+}
+
+/// /sys of the host with all that is mounted there. Read-only is meant for the cgroups below it too: through them
+/// a container would leave its own (CVE-2023-25809).
+fn is_sysfs_of_the_host(mount: &Mount) -> bool {
+    matches!(&mount.kind, Kind::Bind { source, recursive: true, .. }
+        if source.to_bytes().strip_suffix(b"/").unwrap_or(source.to_bytes()) == b"/sys")
 }
 
 fn is_mode(parameter: &Parameter) -> bool {

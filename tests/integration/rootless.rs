@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::caller::FIRST;
 use crate::harness::{Bundle, Caller, Cmd, Out, Test, View, cgroup};
@@ -216,6 +216,13 @@ fn spec_for_rootless_runs(t: &Test) {
     fs::write(&path, text.replace("\"sh\"", "\"id\"")).unwrap();
     let out = t.cmd(["run", "--bundle"]).arg(bundle.dir()).arg(bundle.id()).run().ok();
     assert!(out.stdout.starts_with("uid=0(root) gid=0(root)"), "{}", out.report());
+    if t.is("teu") {
+        // The cgroups of the host are below it, covered only by those of the container.
+        let config: Value = serde_json::from_str(&text).unwrap();
+        let mounts = config["mounts"].as_array().unwrap();
+        let sys = mounts.iter().find(|mount| mount["destination"] == "/sys").unwrap();
+        assert!(sys["options"].as_array().unwrap().contains(&json!("rro")), "{sys}");
+    }
 }
 
 /// namespaces(7): the limit is one of each user namespace, so it can be lowered in one.
@@ -341,16 +348,20 @@ fn sysfs_of_the_host_is_bound_read_only(t: &Test) {
     only_user(t);
     t.only_teu("runc fails");
     let bundle = t.bundle().without_namespace("network");
+    let bound = t.bundle().without_mounts("/sys").mount("/sys", "none", "/sys", &["rbind", "nosuid", "ro"]);
     let script = "grep \" /sys\" /proc/self/mountinfo | cut -d\" \" -f6; \
                   for dir in $(grep \" /sys/fs/cgroup\" /proc/self/mountinfo | cut -d\" \" -f5); do \
                   mkdir $dir/x 2>&1; done; true";
-    let out = bundle.sh(script).run().ok();
-    assert!(
-        out.stdout.lines().filter(|line| !line.contains("mkdir")).all(|line| line.starts_with("ro,")),
-        "{}",
-        out.report()
-    );
-    assert!(out.stdout.contains("Read-only file system"), "{}", out.report());
+    let all_is_read_only = |bundle: Bundle| {
+        let out = bundle.sh(script).run().ok();
+        let mut attributes = out.stdout.lines().filter(|line| !line.contains("mkdir"));
+        assert!(attributes.all(|line| line.starts_with("ro,")), "{}", out.report());
+        assert!(out.stdout.contains("Read-only file system"), "{}", out.report());
+        out
+    };
+    let out = all_is_read_only(bundle);
+    // As podman and `spec --rootless` of runc write it.
+    all_is_read_only(bound);
     let told = out.log_text.contains("that of the host is bound there (/mounts/5)");
     assert!(told, "the log does not say so: {}", out.report());
     let writable = t.bundle().without_namespace("network").without_mounts("/sys");
