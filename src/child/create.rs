@@ -62,7 +62,7 @@ fn become_container(
     namespaces::enter_time(plan, procfs.as_ref(), parent).during(Phase::TimeOffsets)?;
     let handles = gate.handles(plan, procfs.as_ref());
     // 3. Session, keyring, network device, names.
-    session(plan, procfs.as_ref())?;
+    session(plan, prepared, procfs.as_ref())?;
     // 4. Mounts and devices, all by descriptor.
     rootfs::cut_propagation(plan).during(Phase::Propagation)?;
     let null = paths::null_mount(plan, prepared).during(Phase::MaskedPaths)?;
@@ -170,11 +170,11 @@ fn setup(plan: &Plan, prepared: &Prepared, parent: BorrowedFd) -> Result<u32, Fa
     Ok(process::umask(0))
 }
 
-fn session(plan: &Plan, procfs: Option<&procfs::Procfs>) -> Result<(), Failure> {
+fn session(plan: &Plan, prepared: &Prepared, procfs: Option<&procfs::Procfs>) -> Result<(), Failure> {
     process::setsid().call(Call::Setsid).during(Phase::Setup)?;
-    if let Some(name) = &plan.keyring {
+    if let Some(name) = &prepared.keyring {
         identity::label_keys(&plan.security, procfs).during(Phase::Labels)?;
-        keyring::join(name, Some(plan.namespaces.has_user())).during(Phase::Keyring)?;
+        keyring::make(name, plan.namespaces.has_user()).during(Phase::Keyring)?;
     }
     if plan.namespaces.is_new(flag::NETWORK) {
         process::loopback_up().call(Call::Ioctl).during(Phase::Loopback)?;

@@ -184,7 +184,7 @@ fn become_program(
     // 2. Session, keyring, terminal.
     process::setsid().call(Call::Setsid)?;
     if let Some(name) = &plan.keyring {
-        keyring::join(name, None).during(Phase::Keyring)?;
+        keyring::join(name).during(Phase::Keyring)?;
     }
     terminal::attach(terminal).during(Phase::Stdio)?;
     // 3. The working directory, which must exist.

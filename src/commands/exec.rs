@@ -31,8 +31,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     // How cgroups are mounted is no matter of a process, and the list of mounts may be long.
     let host = Host::read(&Layout::default())?;
     let request = ExecRequest {
-        id: id.as_str(),
-        no_new_keyring: container.record.config.no_new_keyring,
+        keyring: container.record.own.keyring.as_deref(),
         console_socket: given(&args.console_socket).is_some(),
         detached: args.detach,
         listen_fds,

@@ -121,6 +121,7 @@ fn steps<'a>(
     let hooks = HookLists { output: prepared.hook_output.real.clone(), ..options.hooks.clone() };
     let mut record = Record::of_plan(plan, hooks, paths, options.rootless)?;
     record.own.recording = prepared.is_recorded();
+    record.own.keyring = prepared.keyring.as_ref().map(|name| name.to_string_lossy().into_owned());
     if let Some(mount) = &prepared.root_mount {
         let path = OsStr::from_bytes(prepared.rootfs_path.to_bytes());
         record.own.root_mount = Some(mount.at(path.into()));

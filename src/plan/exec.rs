@@ -23,10 +23,8 @@ use crate::report::Report;
 /// What the command line and the record of the container contribute.
 #[derive(Debug)]
 pub struct ExecRequest<'a> {
-    /// Container id, for the name of the keyring.
-    pub id: &'a str,
-    /// The container has no keyring of its own.
-    pub no_new_keyring: bool,
+    /// The session keyring of the container, if it has its own.
+    pub keyring: Option<&'a str>,
     /// `--console-socket` was given.
     pub console_socket: bool,
     /// The command returns while the process runs.
@@ -145,10 +143,7 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),
         in_user_namespace: listed.has_user() || host.in_user_namespace,
-        keyring: match request.no_new_keyring {
-            true => None,
-            false => Some(c_string(&format!("_ses.{}", request.id), "")?),
-        },
+        keyring: request.keyring.map(|name| c_string(name, "")).transpose()?,
         listen_fds: request.listen_fds,
         process: planned,
         warnings: own.into_warnings(),

@@ -158,7 +158,7 @@ fn namespaces(plan: &Plan, table: &mut Table) {
     }
     table.line("child", "setsid", "", "");
     if let Some(name) = &plan.keyring {
-        table.line("child", "keyring", &text(name), "");
+        table.line("child", "keyring", &format!("{}-*", text(name)), "");
     }
     if namespaces.is_new(flag::NETWORK) {
         table.line("child", "link up", "lo", namespaces.pointer(flag::NETWORK));

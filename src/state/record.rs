@@ -172,6 +172,9 @@ pub struct Own {
     pub unit: Option<Unit>,
     /// poststop hooks have been started once.
     pub poststop_ran: bool,
+    /// The name of the session keyring that was made. Who may not read this record does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<String>,
     /// `seccomp record` looks at every system call; processes that are added must be seen too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recording: bool,
@@ -243,6 +246,7 @@ impl Record {
                     .unit()
                     .map(|unit| Unit { name: unit.name.clone(), of_user: plan.cgroup.rootless }),
                 poststop_ran: false,
+                keyring: None,
                 recording: false,
                 resources: None,
             },

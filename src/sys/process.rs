@@ -131,24 +131,11 @@ pub fn join_session_keyring(name: &CStr) -> Result<i32> {
         .map(|serial| serial as i32)
 }
 
-/// Adds `extra` to the permissions of a key (KEYCTL_DESCRIBE, KEYCTL_SETPERM).
-pub fn widen_key_permissions(serial: i32, extra: u32) -> Result<()> {
+/// keyctl(2) KEYCTL_SETPERM: who may do what with a key.
+pub fn set_key_permissions(serial: i32, permissions: u32) -> Result<()> {
     const KEYCTL_SETPERM: libc::c_long = 5;
-    const KEYCTL_DESCRIBE: libc::c_long = 6;
-    let mut text = [0u8; 512];
-    // SAFETY: the kernel writes at most `text.len()` bytes into the buffer.
-    check(unsafe {
-        libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, serial, text.as_mut_ptr(), text.len())
-    })?;
-    // "keyring;UID;GID;PERM;name", the permissions in hexadecimal.
-    let permissions = text
-        .split(|&b| b == b';')
-        .nth(3)
-        .and_then(|field| std::str::from_utf8(field).ok())
-        .and_then(|field| u32::from_str_radix(field, 16).ok())
-        .ok_or(super::Errno::EINVAL)?;
     // SAFETY: only numbers are passed.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, serial, permissions | extra) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, serial, permissions) }).map(drop)
 }
 
 /// sched_setaffinity(2) of `pid` (0: this process) to every processor, so that only the cpuset decides.

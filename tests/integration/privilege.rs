@@ -42,7 +42,6 @@ pub const NEEDS: &[Need] = &[
     mapped("kernel::device_rules_apply_in_order", "the kernel log belongs to the host"),
     mapped("mounts::idmapped_bind_shows_other_owners", "idmaps::* has its tests"),
     mapped("exec_process::user_is_set_and_the_group_of_the_config_stays", "uses an id that is not mapped"),
-    mapped("process::keyring_of_the_caller_is_left_behind", "keyrings of mapped users are not listed"),
     mapped("broken::idmapped_mount_without_ids_is_refused", "there are ids to be meant"),
     mapped("debian::", "the tree belongs to root"),
     mapped("no_mounts::", "a user namespace needs a mount namespace"),

@@ -46,6 +46,7 @@ cases![
     personality_is_the_default,
     priority_and_scheduler_are_inherited,
     keyring_of_the_caller_is_left_behind,
+    keyring_of_a_container_is_for_nobody_else,
 ];
 
 fn status<'v>(report: &'v Value, name: &str) -> &'v str {
@@ -423,16 +424,32 @@ fn priority_and_scheduler_are_inherited(t: &Test) {
 
 /// keyrings(7): a session keyring of the caller may hold secrets.
 fn keyring_of_the_caller_is_left_behind(t: &Test) {
-    let bundle = t.bundle().args(["sleep", "100"]);
-    let c = bundle.run_detached();
-    let keys = std::fs::read_to_string(format!("/proc/{}/keys", c.pid()))
-        .or_else(|_| std::fs::read_to_string("/proc/keys"));
-    let Ok(keys) = keys else { t.skip("the kernel has no /proc/keys") };
-    let name = format!("_ses.{}", bundle.id());
-    if !keys.contains("_ses") {
-        t.skip("keyrings of other sessions cannot be seen here");
+    let bundle = t.bundle().sh("cat /proc/keys");
+    let out = bundle.run();
+    if out.code != Some(0) {
+        t.skip("the kernel has no /proc/keys");
     }
-    assert!(keys.contains(&name), "{keys}");
+    // "1c2e7dbb I--Q---     2 perm 3f080000     0     0 keyring   NAME: empty"
+    let name = format!("_ses.{}", bundle.id());
+    let sessions: Vec<&str> = out.stdout.lines().filter(|line| line.contains(" _ses")).collect();
+    assert!(sessions.len() == 1 && sessions[0].contains(&name), "{}", out.report());
+}
+
+/// keyrings(7): whoever knows the name of a session keyring can have made it before, or can join it.
+fn keyring_of_a_container_is_for_nobody_else(t: &Test) {
+    t.only_teu("others use a name that can be guessed, and show it");
+    let bundle = t.bundle().sh("cat /proc/keys; sleep 100");
+    let c = bundle.run_detached();
+    let name = format!("_ses.{}-", bundle.id());
+    c.wait_for_stdout(&name);
+    let number = c.stdout().split(&name).nth(1).unwrap().split(':').next().unwrap().to_owned();
+    assert!(number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit()), "{number}");
+    assert_ne!(number, "0000000000000000");
+    // Not even those who are the same user see it, here and in another container.
+    let outside = std::fs::read_to_string("/proc/keys").unwrap_or_default();
+    assert!(!outside.contains(&name), "{outside}");
+    let other = t.bundle().in_pod_of(&c).sh("cat /proc/keys").run().ok();
+    assert!(other.stdout.contains("_ses.") && !other.stdout.contains(&name), "{}", other.report());
 }
 
 /// set_mempolicy(2).

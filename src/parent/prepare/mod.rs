@@ -10,7 +10,7 @@ mod namespaces;
 mod passed;
 mod sources;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::flag;
 use crate::plan::rootfs::Pivot;
 use crate::plan::security::Placement;
+use crate::sys::fd;
 use crate::sys::path::{self, Stat};
 
 /// The plan's handles.
@@ -79,6 +80,8 @@ pub struct Prepared {
     pub cgroup_view: CgroupView,
     /// The caller traces the init process from before it executes its program.
     pub traced: bool,
+    /// The name of the session keyring that is made.
+    pub keyring: Option<CString>,
     hook_state: HookState,
 }
 
@@ -163,6 +166,7 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
     };
     let prepared = Prepared {
         root_mount,
+        keyring: plan.keyring.as_deref().map(unknown_name).transpose()?,
         hook_output: Rc::new(HookOutput::first(&plan.hooks.output)?),
         sources,
         id_maps: plan.mounts.iter().map(own_id_map).collect::<Result<_>>()?,
@@ -190,6 +194,14 @@ pub fn prepare(plan: &Plan, inputs: Inputs) -> Result<(Prepared, Option<OwnedFd>
         rootfs_path,
     };
     Ok((prepared, relay))
+}
+
+/// A name that nobody can know. Whoever knows the name of a session keyring can have made it before, and may read what
+/// is put there: the names of a user namespace are for all of its users. Source: keyrings(7), session-keyring(7).
+fn unknown_name(beginning: &CStr) -> Result<CString> {
+    let number = fd::random().map_err(|e| Error::kernel("make a random number", "getrandom(2)", e))?;
+    let name = [beginning.to_bytes(), format!("-{number:016x}").as_bytes()].concat();
+    CString::new(name).map_err(|_| Error::usage("the id contains a NUL byte"))
 }
 
 /// Opens the root file system; the second value is its path without links.
