@@ -224,6 +224,27 @@ fn text_that_is_no_json_is_one_error() {
 }
 
 #[test]
+fn hooks_that_others_can_look_into_are_told() {
+    let told = |kinds: &[&str]| {
+        let namespaces: Vec<Value> = ["user", "pid", "mount"]
+            .iter()
+            .map(|kind| match kinds.contains(kind) {
+                true => json!({ "type": kind, "path": format!("/proc/7/ns/{kind}") }),
+                false => json!({ "type": kind, "path": "" }),
+            })
+            .collect();
+        let map = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+        let config = patched(&json!({
+            "hooks": { "createContainer": [{ "path": "/x" }] },
+            "linux": { "namespaces": namespaces, "uidMappings": map, "gidMappings": map },
+        }));
+        findings(&config).iter().any(|finding| finding.to_string().contains("see the host's files"))
+    };
+    assert!(told(&["user", "pid"]));
+    assert!(!told(&["user"]) && !told(&["pid"]) && !told(&["mount"]));
+}
+
+#[test]
 fn advice_names_the_place_and_what_was_meant() {
     let config = patched(&json!({
         "windows": {},
