@@ -4,13 +4,14 @@
 //! Source: config-linux.md#mount, mount_setattr(2).
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Caller, Test};
+use crate::harness::{Bundle, Caller, Test, sys};
 
 cases![
     files_are_shown_and_made_with_mapped_owners,
@@ -18,6 +19,7 @@ cases![
     recursive_mapping_reaches_submounts,
     plain_mapping_leaves_submounts_out,
     mapped_tmpfs_shows_mapped_owners,
+    mapped_root_belongs_to_the_container,
     as_many_lines_as_the_kernel_takes_work,
 ];
 
@@ -164,6 +166,24 @@ fn mapped_tmpfs_shows_mapped_owners(t: &Test) {
     out.fails(&["/mounts/6/uidMappings", "without mappings its ids are those of the container"]);
 }
 
+/// What engines do for the root file system of a container with a user namespace, in place of changing its owners.
+fn mapped_root_belongs_to_the_container(t: &Test) {
+    only_root(t);
+    let holder = in_user_namespace(t.bundle()).args(["sleep", "100"]).run_detached();
+    let namespace = fs::File::open(format!("/proc/{}/ns/user", holder.pid())).unwrap();
+    let bundle = t.bundle();
+    let (on_disk, mapped) = (bundle.rootfs(), Below(t.make_dir("mapped")));
+    sys::bind_mapped(&on_disk, &mapped.0, namespace.as_fd()).unwrap();
+    let bundle = in_user_namespace(bundle).set("/root/path", mapped.0.to_string_lossy());
+    let script = "stat -c %u:%g / /bin/busybox; mkdir -m 777 /mine; stat -c %u:%g /mine";
+    let bundle = bundle.sh(script);
+    assert_eq!(bundle.run().ok().stdout, "0:0\n0:0\n0:0\n");
+    let bundle = as_user(bundle, 7).sh(">/mine/made; stat -c %u:%g /mine/made");
+    assert_eq!(bundle.run().ok().stdout, "7:7\n");
+    assert_eq!(owner(&on_disk.join("mine")), "0:0");
+    assert_eq!(owner(&on_disk.join("mine/made")), "7:7");
+}
+
 /// user_namespaces(7).
 fn as_many_lines_as_the_kernel_takes_work(t: &Test) {
     only_root(t);
@@ -177,6 +197,20 @@ fn as_many_lines_as_the_kernel_takes_work(t: &Test) {
     let out = bundle.sh("stat -c %u:%g /mnt/there /mnt/last; >/mnt/made").run().ok();
     assert_eq!(out.stdout, "1010:1012\n1678:1678\n");
     assert_eq!(owner(&dir.join("made")), "338:338");
+    // With what is mounted below, a tmpfs.
+    let (tree, below) = with_submount(t);
+    let bundle = bind(t.bundle(), &tree, &["rbind", "ridmap"], Some(map.clone()));
+    let out = as_user(bundle, base + 2 * 338).sh(LOOK).run().ok();
+    assert_eq!(out.stdout, "1010:1012\n1016:1018\n1676:1676\n");
+    assert_eq!(owner(&below.0.join("made")), "338:338");
+    // A file system that is made for the container.
+    if t.is("teu") {
+        let tmpfs = json!({ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["mode=777"],
+            "uidMappings": map, "gidMappings": map });
+        let bundle = as_user(t.bundle().push("/mounts", tmpfs), base + 2 * 338);
+        let out = bundle.sh("stat -c %u:%g /mnt; >/mnt/made; stat -c %u:%g /mnt/made").run().ok();
+        assert_eq!(out.stdout, "1000:1000\n1676:1676\n");
+    }
     // The same for a user namespace.
     let bundle = t.bundle().namespace("user", None).set("/linux/uidMappings", map.clone());
     let bundle = as_user(bundle.set("/linux/gidMappings", map), 339);

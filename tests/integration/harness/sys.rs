@@ -2,14 +2,15 @@
 //! wraps.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
+#[derive(Default)]
 struct MountAttr {
     attr_set: u64,
     attr_clr: u64,
@@ -97,18 +98,53 @@ pub fn make_mount_writable(path: &Path) -> io::Result<()> {
     mount_setattr(path, 0, 0, MOUNT_ATTR_RDONLY)
 }
 
+/// Binds `source` on `target` with the ids that a user namespace maps, as engines do for a root file system.
+pub fn bind_mapped(source: &Path, target: &Path, namespace: BorrowedFd) -> io::Result<()> {
+    const OPEN_TREE_CLONE: i32 = 1;
+    const MOVE_MOUNT_F_EMPTY_PATH: i32 = 4;
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    let (source, target) =
+        (CString::new(source.as_os_str().as_bytes())?, CString::new(target.as_os_str().as_bytes())?);
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC;
+    // SAFETY: `source` is a C string, which the kernel reads during the call.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) };
+    if tree < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has made the descriptor just now, for nobody else.
+    let tree = unsafe { OwnedFd::from_raw_fd(tree as RawFd) };
+    let attr = MountAttr { userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+    let attr = MountAttr { attr_set: MOUNT_ATTR_IDMAP, ..attr };
+    set_attributes(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)?;
+    // SAFETY: both paths are C strings, which the kernel reads during the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn mount_setattr(path: &Path, flags: i32, attr_set: u64, attr_clr: u64) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attr = MountAttr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
+    set_attributes(libc::AT_FDCWD, &path, flags, &MountAttr { attr_set, attr_clr, ..MountAttr::default() })
+}
+
+fn set_attributes(directory: RawFd, path: &CStr, flags: i32, attr: &MountAttr) -> io::Result<()> {
     // SAFETY: `path` is a C string and `attr` a `struct mount_attr` of the size given; the kernel reads both
     // during the call and keeps neither.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
+            directory,
             path.as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
