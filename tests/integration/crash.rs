@@ -15,6 +15,7 @@ cases![
     id_can_be_used_again_after_a_crash,
     containers_made_at_the_same_time_do_not_disturb_each_other,
     one_of_many_creates_with_one_id_wins,
+    any_commands_at_once_leave_a_whole_container_or_none,
     deletes_at_the_same_time_do_no_harm,
     many_containers_leave_nothing,
 ];
@@ -183,6 +184,69 @@ fn one_of_many_creates_with_one_id_wins(t: &Test) {
         nothing_left(t, bundle.id(), "after delete");
     }
 }
+
+/// Whatever is called at the same time: each call ends and says what it could not do, and there is one whole container
+/// or none.
+fn any_commands_at_once_leave_a_whole_container_or_none(t: &Test) {
+    t.only_teu("others fail on what another command has removed, in words of their own");
+    let bundle = t.bundle().args(["sleep", "1000"]);
+    let id = bundle.id().to_owned();
+    let verbs: [&[&str]; 14] = [
+        &["create"],
+        &["run", "--detach"],
+        &["start"],
+        &["start"],
+        &["exec"],
+        &["exec"],
+        &["state"],
+        &["kill"],
+        &["pause"],
+        &["resume"],
+        &["ps"],
+        &["update", "--pids-limit", "100"],
+        &["delete"],
+        &["delete", "--force"],
+    ];
+    let mut ended_well = 0;
+    for round in 0..20usize {
+        let mut calls = Vec::new();
+        for n in 0..8 {
+            // Steps without a common divisor: other neighbours in each round.
+            let verb = verbs[(round * 5 + n * 3 + round / 14) % verbs.len()];
+            calls.push(match verb[0] {
+                "create" | "run" => bundle.call(verb[0], &verb[1..]).spawn(),
+                "exec" => t.cmd(["exec", &id, "true"]).spawn(),
+                "kill" => t.cmd(["kill", &id, "KILL"]).spawn(),
+                _ => verb.iter().fold(t.cmd([] as [&str; 0]), |cmd, word| cmd.arg(word)).arg(&id).spawn(),
+            });
+        }
+        let start = Instant::now();
+        while calls.iter_mut().any(|call| !call.has_ended()) && start.elapsed() < patience(LONG) {
+            // A process that was added to a container which was then paused waits.
+            let _ = t.cmd(["resume", &id]).run();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for call in calls {
+            let out = call.wait();
+            let is_error = matches!(out.code, Some(1 | 255)) && out.stderr.starts_with("teu: ");
+            assert!(out.code == Some(0) || is_error || out.code == Some(137), "{}", out.report());
+            assert!(!out.stderr.contains("panicked") && !out.stderr.contains("bug"), "{}", out.report());
+            ended_well += usize::from(out.code == Some(0));
+        }
+        let out = t.cmd(["state", &id]).run();
+        let status =
+            if out.code == Some(0) { out.json()["status"].as_str().map(str::to_owned) } else { None };
+        if let Some(status) = status {
+            assert!(["created", "running", "stopped", "paused"].contains(&&*status), "{}", out.report());
+        }
+    }
+    assert!(ended_well > 40, "{ended_well} calls did what they should");
+    t.cmd(["delete", "--force", &id]).run().ok();
+    nothing_left(t, &id, "after delete");
+}
+
+/// How long calls that disturb each other may take.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Two parts of an engine clean up.
 fn deletes_at_the_same_time_do_no_harm(t: &Test) {
