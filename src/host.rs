@@ -76,6 +76,15 @@ pub fn in_user_namespace() -> bool {
     crate::sys::path::read_text("/proc/self/uid_map").is_ok_and(|map| is_partial(&map))
 }
 
+/// How ids that are not mapped appear, see user_namespaces(7).
+const OVERFLOW_ID: u32 = 65_534;
+
+/// Whether the owner of a file is root: of this user namespace, or of one around it, whose id is not mapped and cannot
+/// be told from those of other users there.
+pub fn is_root(owner: u32) -> bool {
+    owner == 0 || (owner == OVERFLOW_ID && in_user_namespace())
+}
+
 fn invalid() -> std::io::Error {
     std::io::Error::from_raw_os_error(libc::EINVAL)
 }

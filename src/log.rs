@@ -67,9 +67,7 @@ fn file(path: &Path) -> std::io::Result<File> {
             let link =
                 OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
             let owner = link.metadata()?.uid();
-            // The root of the host has no id in the user namespace of somebody else.
-            let of_host = owner == OVERFLOW && crate::host::in_user_namespace();
-            if owner != 0 && owner != effective_uid() && !of_host {
+            if owner != effective_uid() && !crate::host::is_root(owner) {
                 return Err(error);
             }
             let mut buffer = [0u8; libc::PATH_MAX as usize];
@@ -79,9 +77,6 @@ fn file(path: &Path) -> std::io::Result<File> {
         opened => opened,
     }
 }
-
-/// How ids that are not mapped appear, see user_namespaces(7).
-const OVERFLOW: u32 = 65534;
 
 fn appending(path: &Path, flags: i32) -> std::io::Result<File> {
     OpenOptions::new()

@@ -3,6 +3,7 @@
 //! The directory reserves the id; the record names every resource before it exists, so that whatever is killed
 //! when, `delete --force` finds what to clean up.
 
+mod place;
 mod record;
 
 pub use record::{HookLists, Namespace, Own, Record, RecordConfig, boot_id, start_time};
@@ -10,7 +11,6 @@ pub use record::{HookLists, Namespace, Own, Record, RecordConfig, boot_id, start
 use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
@@ -104,35 +104,23 @@ pub struct Root {
 impl Root {
     /// Opens the root, made with mode 0700 when `create`.
     ///
-    /// Errors: it belongs to another user, or others may write to it.
+    /// Errors: it belongs to another user, or others may write to it, or could exchange it.
     pub fn open(path: &Path, create: bool) -> Result<Root> {
-        let failed = |call: &'static str, e: &std::io::Error| {
-            Error::io(format!("open the state directory {}", path.display()), call, e)
-        };
-        if create {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(|e| failed("mkdir(2)", &e))?;
-        }
-        let opened = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(|e| failed("openat(2)", &e))?;
-        let metadata = opened.metadata().map_err(|e| failed("fstat(2)", &e))?;
+        let fd = place::open(path, create)?;
+        let stat = path::stat_fd(fd.as_fd()).map_err(|e| {
+            Error::kernel(format!("open the state directory {}", path.display()), "statx(2)", e)
+        })?;
         let refused = |why: &str| {
             Err(Error::state(format!("the state directory {} {why}", path.display()))
                 .hint("choose another one with --root"))
         };
-        if metadata.uid() != crate::sys::identity::effective_uid() {
+        if stat.uid != crate::sys::identity::effective_uid() {
             return refused("belongs to another user");
         }
-        if metadata.mode() & 0o022 != 0 {
+        if stat.mode & 0o022 != 0 {
             return refused("can be written by other users");
         }
-        Ok(Root { path: path.to_owned(), fd: opened.into() })
+        Ok(Root { path: path.to_owned(), fd })
     }
 
     /// Sets the sticky bit.

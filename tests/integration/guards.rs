@@ -89,6 +89,55 @@ fn state_root_that_others_may_write_to_is_refused(t: &Test) {
     }
 }
 
+/// Whoever may exchange a directory on the way decides where the records are.
+fn state_root_that_others_could_exchange_is_refused(t: &Test) {
+    t.only_teu("others trust the way to their state directory");
+    const SOMEBODY: u32 = 7002;
+    let bundle = t.bundle().args(["true"]);
+    bundle.write();
+    let dir = bundle.dir().to_string_lossy().into_owned();
+    let run =
+        |root: &Path| t.cmd(["--root", &root.to_string_lossy(), "run", "--bundle", &dir, bundle.id()]).run();
+    let cases = [
+        (None, 0o755, true),
+        (None, 0o1777, true),
+        // A group was let in by who owns the directory.
+        (None, 0o2775, true),
+        (None, 0o777, false),
+        (None, 0o702, false),
+        (Some(SOMEBODY), 0o755, false),
+        (Some(SOMEBODY), 0o777, false),
+        (Some(SOMEBODY), 0o1777, false),
+    ];
+    for (index, (owner, mode, fits)) in cases.into_iter().enumerate() {
+        let above = t.make_dir(&format!("above{index}"));
+        std::os::unix::fs::chown(&above, owner, None).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(mode)).unwrap();
+        let out = run(&above.join("inner/state"));
+        if fits {
+            out.ok();
+            continue;
+        }
+        let named = format!("{} belongs to user", above.display());
+        out.fails(&["can be exchanged by another user", &named, &format!("mode {mode:04o}")]);
+        assert!(!above.join("inner").exists(), "{owner:?} {mode:o}");
+    }
+    // A link is as good as who has made it, and leads to what is looked at in its turn.
+    let good = t.make_dir("good");
+    let link = |name: &str, target: &Path, owner: Option<u32>| {
+        let link = t.dir().join(name);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        std::os::unix::fs::lchown(&link, owner, None).unwrap();
+        link.join("state")
+    };
+    run(&link("to-good", &good, None)).ok();
+    run(&link("of-another", &good, Some(SOMEBODY)))
+        .fails(&["can be exchanged by another user", "of-another"]);
+    let bad = t.dir().join("above3");
+    run(&link("to-bad", &bad, None)).fails(&["can be exchanged by another user", "above3"]);
+    assert!(!bad.join("state").exists());
+}
+
 /// A directory of another user in the root is none of ours.
 fn state_of_another_user_is_refused(t: &Test) {
     t.only_teu("others trust their state directory");
@@ -190,6 +239,7 @@ cases![
     state_of_a_later_version_is_refused,
     planned_cgroup_of_another_container_survives,
     state_root_that_others_may_write_to_is_refused,
+    state_root_that_others_could_exchange_is_refused,
     state_of_another_user_is_refused,
     time_limit_beyond_every_clock_is_no_limit,
     hooks_have_the_mask_of_the_caller,

@@ -203,6 +203,13 @@ fn hints_about_the_state(t: &Test) {
     let open = t.make_dir("open");
     fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     hinted(t.cmd(["--root", &open.to_string_lossy(), "state", "x"]).run(), "choose another one with --root");
+    let below = open.join("state");
+    hinted(
+        t.cmd(["--root", &below.to_string_lossy(), "list"]).run(),
+        "or choose another directory with --root",
+    );
+    std::os::unix::fs::chown(&open, Some(7002), None).unwrap();
+    hinted(t.cmd(["--root", &below.to_string_lossy(), "list"]).run(), "must belong to root or to the caller");
     hinted(t.cmd::<[&str; 0], &str>([]).run(), "`teu --help` lists them");
 }
 

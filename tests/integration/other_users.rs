@@ -18,6 +18,7 @@ cases![
     same_id_of_two_users_means_two_containers,
     namespaces_of_another_user_are_not_joined,
     state_root_of_another_user_is_refused,
+    state_below_a_directory_of_another_user_is_refused,
     links_in_the_state_root_are_not_followed,
     runtime_directory_of_another_user_is_refused,
     ids_with_slashes_reach_nothing,
@@ -97,9 +98,13 @@ fn bundle_of_other<'t>(t: &'t Test, id: &str) -> Bundle<'t> {
     bundle
 }
 
-/// A running container of the other user: its state root and pid.
+/// A running container of the other user: its state root and pid. That is in no directory of the caller's, which could
+/// exchange it.
 fn container_of_other(t: &Test, id: &str) -> (PathBuf, u32) {
-    let root = directory(t, "state-of-other");
+    let root = Path::new("/tmp").join(format!("{}-other", t.token()));
+    fs::create_dir(&root).unwrap();
+    chown(&root, Some(OTHER), Some(OTHER)).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
     let bundle = bundle_of_other(t, id);
     let cmd = with(t.cmd(["--root"]).bare().arg(&root), &["run", "--detach", "--bundle"]).arg(bundle.dir());
     as_other(cmd.arg(id)).run().ok();
@@ -113,6 +118,7 @@ fn end_of_other(t: &Test, root: &Path, id: &str) {
     let state = as_other(with(t.cmd(["--root"]).bare().arg(root), &["state", id])).run().ok().json();
     assert_eq!(state["status"], "running");
     as_other(with(t.cmd(["--root"]).bare().arg(root), &["delete", "--force", id])).run().ok();
+    fs::remove_dir_all(root).unwrap();
 }
 
 fn container_of_another_user_is_out_of_reach(t: &Test) {
@@ -177,6 +183,28 @@ fn state_root_of_another_user_is_refused(t: &Test) {
             assert_ne!(out.code, Some(0), "{mode:o}: {}", out.report());
         }
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "{mode:o}");
+    }
+}
+
+/// Whoever owns a directory may exchange what is in it.
+fn state_below_a_directory_of_another_user_is_refused(t: &Test) {
+    only_user(t);
+    let bundle = t.bundle().args(["true"]);
+    bundle.write();
+    for (mode, made) in [(0o755, true), (0o777, false), (0o777, true), (0o1777, true)] {
+        let above = directory(t, &format!("above{mode:o}{made}"));
+        fs::set_permissions(&above, fs::Permissions::from_mode(mode)).unwrap();
+        let root = above.join("state");
+        if made {
+            fs::create_dir(&root).unwrap();
+            chown(&root, Some(FIRST), Some(FIRST)).unwrap();
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let cmd = with(t.cmd(["--root"]).bare().arg(&root), &["run", "--bundle"]).arg(bundle.dir());
+        let out = cmd.arg(bundle.id()).run();
+        out.fails(&["can be exchanged by another user", &format!("belongs to user {OTHER}")]);
+        assert_eq!(fs::read_dir(&root).map_or(0, |entries| entries.count()), 0, "{mode:o}");
+        assert_eq!(root.exists(), made, "{mode:o}");
     }
 }
 

@@ -59,6 +59,10 @@ pub const NEEDS: &[Need] = &[
         "guards::state_root_that_others_may_write_to_is_refused",
         "what a test makes is given to the root of the container",
     ),
+    mapped(
+        "guards::state_root_that_others_could_exchange_is_refused",
+        "what a test makes is given to the root of the container",
+    ),
     mapped("seccomp_debian::nginx_serves_under_its_profile", "the tree belongs to root"),
     mapped(
         "ps::options_after_the_id_are_for_the_ps_of_the_host",

@@ -261,7 +261,8 @@ fn set_up() -> Result<Session, String> {
     let dir = Path::new("/tmp").join(&prefix);
     std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     rootfs::build_base(&dir)?;
-    caller.own(&dir, None).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let given = if caller == Caller::Mapped { dir.join("base") } else { dir.clone() };
+    caller.own(&given, None).map_err(|error| format!("{}: {error}", dir.display()))?;
     if let Some(user) = caller.user() {
         runtime.make_reachable(&dir)?;
         caller::make_runtime_directory(user)?;

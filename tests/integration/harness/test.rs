@@ -91,10 +91,16 @@ impl Test {
         self.driver().place(&format!("/{id}"), self.caller()).display().to_string()
     }
 
-    /// Gives what the test has made to the root of the container. The state stays with who calls the runtime.
+    /// Gives what the test has made to the root of the container. The state stays with who calls the runtime, and so
+    /// does the directory that it is in, which nobody else may own.
     pub fn hand_over(&self) {
-        let except = (self.caller() == Caller::Mapped).then_some(self.root());
-        self.caller().own(&self.dir, except).expect("files can be given away");
+        let caller = self.caller();
+        if caller != Caller::Mapped {
+            return caller.own(&self.dir, None).expect("files can be given away");
+        }
+        for entry in fs::read_dir(&self.dir).expect("the test directory can be read").flatten() {
+            caller.own(&entry.path(), Some(self.root())).expect("files can be given away");
+        }
     }
 
     /// The next number for a file or call of this test.
