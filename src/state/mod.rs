@@ -5,19 +5,20 @@
 
 mod place;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use record::{HookLists, Namespace, Own, Record, RecordConfig, boot_id, start_time};
 
 use std::ffi::{CStr, CString};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result};
-use crate::parent::console::address;
 use crate::sys::clone::Child;
 use crate::sys::path::{self, resolve};
 use crate::sys::process;
@@ -35,7 +36,7 @@ const CGROUPS: &str = "cgroups.json";
 const INIT: &str = "init.json";
 /// The directory that the container sees as /run/notify, and the socket in it.
 const NOTIFY: &CStr = c"notify";
-const NOTIFY_SOCKET: &CStr = c"notify.sock";
+const NOTIFY_SOCKET: &str = "notify.sock";
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// A validated container id.
@@ -192,12 +193,21 @@ impl Root {
 
     /// The ids of all containers, sorted. Entries that cannot be one are left out.
     pub fn ids(&self) -> Result<Vec<Id>> {
-        let failed = |e: &std::io::Error| Error::io("list the state directory", "getdents64(2)", e);
+        let failed = |call: &'static str, e| Error::kernel("list the state directory", call, e);
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let listed = path::openat2(self.fd.as_fd(), c".", flags, 0, resolve::BENEATH)
+            .map_err(|e| failed("openat2(2)", e))?;
+        let mut listed = nix::dir::Dir::from_fd(listed).map_err(|e| failed("getdents64(2)", e))?;
         let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(|e| failed(&e))? {
-            let entry = entry.map_err(|e| failed(&e))?;
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if let (true, Some(Ok(id))) = (is_directory, entry.file_name().to_str().map(Id::new)) {
+        for entry in listed.iter() {
+            let entry = entry.map_err(|e| failed("getdents64(2)", e))?;
+            let is_directory = match entry.file_type() {
+                Some(kind) => kind == nix::dir::Type::Directory,
+                // Not every file system tells.
+                None => path::statx(self.fd.as_fd(), entry.file_name(), libc::AT_SYMLINK_NOFOLLOW)
+                    .is_ok_and(|stat| stat.is_dir()),
+            };
+            if let (true, Some(Ok(id))) = (is_directory, entry.file_name().to_str().ok().map(Id::new)) {
                 ids.push(id);
             }
         }
@@ -222,6 +232,11 @@ impl Root {
 fn c_name(name: &str) -> CString {
     // An id and the names used here contain no NUL byte.
     CString::new(name).unwrap_or_default()
+}
+
+/// The address of a socket in an open directory, wherever that is by now. It fits at any length of the path.
+fn address_below(directory: BorrowedFd, name: &str) -> std::result::Result<UnixAddr, Errno> {
+    UnixAddr::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).as_str())
 }
 
 /// The refusal that engines take for "already gone".
@@ -393,7 +408,7 @@ impl Directory {
         let failed = |call: &'static str, e| Error::kernel(doing, call, e);
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|e| failed("socket(2)", e))?;
-        let (address, _directory) = address(&self.path.join(name)).map_err(|e| failed("bind(2)", e))?;
+        let address = address_below(self.fd.as_fd(), name).map_err(|e| failed("bind(2)", e))?;
         bind(listener.as_raw_fd(), &address).map_err(|e| failed("bind(2)", e))?;
         listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
             .map_err(|e| failed("listen(2)", e))?;
@@ -417,14 +432,13 @@ impl Directory {
             Err(e) => return Err(failed("openat2(2)", e)),
         };
         // One of a `start` that was killed.
-        match path::unlinkat(directory.as_fd(), NOTIFY_SOCKET, 0) {
+        match path::unlinkat(directory.as_fd(), &c_name(NOTIFY_SOCKET), 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => return Err(failed("unlinkat(2)", e)),
         }
         let made = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|e| failed("socket(2)", e))?;
-        let name = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), NOTIFY_SOCKET.to_string_lossy());
-        let address = UnixAddr::new(name.as_str()).map_err(|e| failed("bind(2)", e))?;
+        let address = address_below(directory.as_fd(), NOTIFY_SOCKET).map_err(|e| failed("bind(2)", e))?;
         // Its mode comes from the umask: a change afterwards would follow a link.
         let before = process::umask(0);
         let bound = bind(made.as_raw_fd(), &address);
@@ -455,7 +469,7 @@ impl Directory {
 
     fn connect(&self, name: &str) -> std::result::Result<OwnedFd, Errno> {
         let caller = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        let (address, _directory) = address(&self.path.join(name))?;
+        let address = address_below(self.fd.as_fd(), name)?;
         nix::sys::socket::connect(caller.as_raw_fd(), &address)?;
         Ok(caller)
     }
@@ -529,7 +543,7 @@ impl Directory {
     fn remove_notify(&self) -> Result<()> {
         let failed = |call: &'static str, e| Error::kernel("remove the readiness socket", call, e);
         let inner = self.open_notify().map_err(|e| failed("openat2(2)", e))?;
-        match path::unlinkat(inner.as_fd(), NOTIFY_SOCKET, 0) {
+        match path::unlinkat(inner.as_fd(), &c_name(NOTIFY_SOCKET), 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => return Err(failed("unlinkat(2)", e)),
         }
