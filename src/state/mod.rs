@@ -37,7 +37,9 @@ const INIT: &str = "init.json";
 /// The directory that the container sees as /run/notify, and the socket in it.
 const NOTIFY: &CStr = c"notify";
 const NOTIFY_SOCKET: &str = "notify.sock";
-const LARGEST: u64 = 64 * 1024 * 1024;
+/// The record repeats what may be long in config.json, such as annotations, which it has twice, and the limits, with
+/// every member that was left out.
+const LARGEST: u64 = 4 * crate::config::LARGEST;
 
 /// A validated container id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,6 +290,10 @@ impl Directory {
         let failed = |call: &'static str, e| {
             Error::kernel(format!("write {}", self.path.join(name).display()), call, e)
         };
+        if content.len() as u64 > LARGEST {
+            // It could never be read again.
+            return Err(failed("write(2)", Errno::EFBIG));
+        }
         let temporary = c_name(&format!(".{name}.{}", std::process::id()));
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let rules = resolve::BENEATH | resolve::NO_SYMLINKS;

@@ -31,3 +31,18 @@ fn what_was_opened_is_used_wherever_it_is_by_now() {
     assert!(connected.iter().all(|end| end.is_ok()) && has_gate, "{connected:?}");
     assert_eq!(counts, (2, 0));
 }
+
+/// What could not be read again is not written in place of what can.
+#[test]
+fn file_that_is_too_large_leaves_the_one_that_is_there() {
+    let dir = fs::canonicalize(std::env::temp_dir()).unwrap();
+    let dir = dir.join(format!("teu-large-{}", std::process::id()));
+    let root = Root::open(&dir, true).unwrap();
+    let directory = root.reserve(&Id::new("c1").unwrap()).unwrap();
+    directory.save_config(b"small").unwrap();
+    let refused = directory.save_config(&vec![b' '; LARGEST as usize + 1]);
+    let kept = directory.load_config();
+    fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(refused.unwrap_err().errno(), Some(Errno::EFBIG));
+    assert_eq!(kept.unwrap().as_deref(), Some(&b"small"[..]));
+}
