@@ -43,6 +43,9 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
                 cgroup.kill_all(libc::SIGKILL)?;
                 cgroup.remove()?;
             } else if let Some(init) = directory.load_init() {
+                if !is_first_of_its_namespace(&init) {
+                    warn_of_the_unseen(&id);
+                }
                 let _ = init.kill(libc::SIGKILL);
                 wait_for_end(&init)?;
             } else {
@@ -93,8 +96,37 @@ pub fn delete(global: &Global, args: &Delete) -> Result<i32> {
     if !may {
         return Err(refused(&id, container.status));
     }
+    if has_the_unseen(&container) {
+        warn_of_the_unseen(&id);
+    }
     destroy(&root, &container)?;
     Ok(0)
+}
+
+/// Whether neither a pid namespace nor a cgroup tells which processes beside init are the container's.
+pub fn has_the_unseen(container: &Container) -> bool {
+    let record = &container.record;
+    !record.own.private_pid_namespace && !record.own.creating && record.cgroup_paths.is_empty()
+}
+
+/// Says that they may go on after init.
+pub fn warn_of_the_unseen(id: &Id) {
+    log::warn(&format!(
+        "other processes of {} cannot be found and may go on, as it has no cgroup and no pid namespace of its own: \
+         list a pid namespace in its configuration, or give its user a delegated cgroup (docs/rootless.md)",
+        id.as_str()
+    ));
+}
+
+/// Whether the end of a process is the end of its pid namespace. Source: proc_pid_status(5).
+fn is_first_of_its_namespace(process: &Child) -> bool {
+    let status = crate::sys::path::read_text(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| {
+        let mut numbers = numbers.split_ascii_whitespace().rev();
+        // With one number it is the first of the caller's own.
+        numbers.next() == Some("1") && numbers.next().is_some()
+    })
 }
 
 /// Takes the lock within some time: a hook of `create` that deletes the container waits for its own command.

@@ -1,5 +1,6 @@
 //! `teu kill`.
 
+use super::delete::{has_the_unseen, warn_of_the_unseen};
 use super::{open_root, signals};
 use crate::cli::{Global, Kill};
 use crate::error::{Errno, Error, Result};
@@ -21,6 +22,7 @@ pub fn kill(global: &Global, args: &Kill) -> Result<i32> {
         (Some(_), true) if cgroup.exists() => cgroup.kill_all(number)?,
         // Without a cgroup it is the only process that is known.
         (Some(init), _) => match init.kill(number) {
+            Ok(()) if everything && has_the_unseen(&container) => warn_of_the_unseen(&id),
             Ok(()) => {}
             Err(Errno::ESRCH) => return not_running(args),
             Err(e) => return Err(Error::kernel(format!("send signal {number}"), "pidfd_send_signal(2)", e)),

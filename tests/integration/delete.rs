@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Container, Driver, HOSTILE, Test, View, cgroup, leaks, patience};
+use crate::harness::{Bundle, Container, Driver, HOSTILE, Out, Test, View, cgroup, leaks, patience};
 
 cases![
     delete_removes_a_stopped_container,
@@ -26,6 +26,7 @@ cases![
     force_deletes_a_frozen_container,
     force_deletes_a_stopped_process,
     processes_without_a_private_pid_namespace_are_killed,
+    processes_that_nothing_tells_of_are_warned_of,
     force_copes_with_a_damaged_state_file,
     delete_kills_only_its_own,
     delete_spares_a_container_that_has_come_into_the_cgroup,
@@ -239,6 +240,59 @@ fn processes_without_a_private_pid_namespace_are_killed(t: &Test) {
     c.delete();
     t.until("no process", || leaks::find_processes(&c.id).is_empty());
     assert!(cgroup::find(&c.id).is_empty(), "left: {:?}", cgroup::find(&c.id));
+}
+
+/// runc: neither a cgroup nor a pid namespace tells which processes are the container's.
+fn processes_that_nothing_tells_of_are_warned_of(t: &Test) {
+    t.only_teu("others have no cgroup manager of this name");
+    let words = "cannot be found and may go on";
+    let call = |verb: &str, rest: &[&str]| {
+        let cmd = t.cmd(["--cgroup-manager", "disabled", verb]);
+        rest.iter().fold(cmd, |cmd, word| cmd.arg(word)).run()
+    };
+    let warned = |out: Out| {
+        let levels: Vec<&str> = out.log.iter().filter_map(|record| record["level"].as_str()).collect();
+        assert_eq!(levels, ["warning"], "{}", out.report());
+        let text = out.log[0]["msg"].as_str().unwrap();
+        assert!(text.contains(words) && text.contains("list a pid namespace"), "{text}");
+    };
+    let started = |bundle: Bundle| {
+        let bundle = bundle.unset("/linux/resources").unset("/linux/cgroupsPath");
+        let bundle = bundle.sh("sleep 1077 & setsid sleep 1078 & sleep 1079");
+        bundle.write();
+        call("run", &["--detach", "--bundle", &bundle.dir().to_string_lossy(), bundle.id()]).ok();
+        bundle.id().to_owned()
+    };
+    let plain = || t.bundle().without_namespace("pid");
+    let damage = |id: &str| fs::write(t.root().join(id).join("state.json"), "{").unwrap();
+    for way in ["delete", "kill", "damaged"] {
+        let id = started(plain());
+        t.until("the processes", || leaks::find_processes(t.token()).len() == 3);
+        if way == "kill" {
+            // Another signal is for init alone.
+            assert!(call("kill", &[&id, "0"]).ok().log.is_empty());
+            warned(call("kill", &[&id, "KILL"]).ok());
+            t.until("the end of init", || call("state", &[&id]).ok().json()["status"] == "stopped");
+            warned(call("delete", &[&id]).ok());
+        } else {
+            if way == "damaged" {
+                damage(&id);
+            }
+            warned(call("delete", &["--force", &id]).ok());
+        }
+        assert_eq!(leaks::find_processes(t.token()).len(), 2, "the warning is not true");
+        for (pid, _) in leaks::find_processes(t.token()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+    // The end of init is the end of all.
+    for damaged in [false, true] {
+        let id = started(t.bundle());
+        if damaged {
+            damage(&id);
+        }
+        assert!(call("delete", &["--force", &id]).ok().log.is_empty(), "damaged: {damaged}");
+    }
 }
 
 /// A state file that a crash has cut off must not make the container undeletable.
