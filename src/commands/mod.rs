@@ -120,7 +120,8 @@ fn root_path(global: &Global) -> Result<PathBuf> {
         return Err(Error::usage("Option --root argument should not be set to /"));
     }
     let user = crate::sys::identity::effective_uid();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    // A relative one, as an empty one, is none (XDG Base Directory Specification).
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let in_namespace = crate::host::in_user_namespace();
     match (user, runtime) {
         (0, _) if !in_namespace => Ok(PathBuf::from(ROOT_OF_HOST)),

@@ -196,13 +196,20 @@ fn default_root_without_a_runtime_directory_is_that_of_the_login(t: &Test) {
     t.only_teu("others refuse or use a directory of root");
     let bundle = t.bundle().sh("sleep 100");
     bundle.write();
-    let call = |verb: &str, rest: &[&str]| {
-        let cmd = t.cmd([verb]).bare().env("XDG_RUNTIME_DIR", "");
+    let call = |runtime: &str, verb: &str, rest: &[&str]| {
+        let cmd = t.cmd([verb]).bare().env("XDG_RUNTIME_DIR", runtime);
         rest.iter().fold(cmd, |cmd, word| cmd.arg(word))
     };
-    call("run", &["--detach", "--bundle", &bundle.dir().to_string_lossy(), bundle.id()]).run().ok();
-    assert!(fs::metadata(format!("/run/user/{FIRST}/teu/{}", bundle.id())).is_ok_and(|dir| dir.is_dir()));
-    call("delete", &["--force", bundle.id()]).run().ok();
+    // XDG Base Directory Specification: a relative path is invalid and to be ignored.
+    for runtime in ["", "relative", "./relative"] {
+        call(runtime, "run", &["--detach", "--bundle", &bundle.dir().to_string_lossy(), bundle.id()])
+            .run()
+            .ok();
+        let made = format!("/run/user/{FIRST}/teu/{}", bundle.id());
+        assert!(fs::metadata(made).is_ok_and(|dir| dir.is_dir()), "{runtime:?}");
+        assert!(!t.dir().join("relative").exists(), "{runtime:?}");
+        call(runtime, "delete", &["--force", bundle.id()]).run().ok();
+    }
 }
 
 /// `teu spec --rootless` writes what works.

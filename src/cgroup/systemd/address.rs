@@ -36,8 +36,8 @@ pub fn places(of_user: bool, uid: u32) -> Result<Places> {
     if !of_user {
         return Ok(Places { bus: SYSTEM_BUS.into(), direct: Some(SYSTEM_MANAGER.into()) });
     }
-    let runtime = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}"));
-    let runtime = PathBuf::from(runtime);
+    let given = variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let runtime = given.unwrap_or_else(|| PathBuf::from(format!("/run/user/{uid}")));
     Ok(Places { bus: runtime.join("bus"), direct: Some(runtime.join("systemd/private")) })
 }
 
