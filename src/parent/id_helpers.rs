@@ -14,9 +14,6 @@ use crate::plan::namespaces::IdMap;
 const DIRECTORIES: &[&str] =
     &["/usr/bin", "/usr/sbin", "/bin", "/usr/local/bin", "/run/wrappers/bin", "/run/current-system/sw/bin"];
 
-/// What user 0 is in a user namespace that does not map it.
-const OVERFLOW_ID: u32 = 65_534;
-
 /// One of the two.
 pub struct Helper {
     name: &'static str,
@@ -50,7 +47,7 @@ impl Helper {
             })?;
         let failed = |error: &std::io::Error| Error::io(doing.clone(), "execve(2)", error).at(self.at);
         let metadata = std::fs::metadata(&program).map_err(|error| failed(&error))?;
-        if !matches!(metadata.uid(), 0 | OVERFLOW_ID) || metadata.mode() & 0o022 != 0 {
+        if !crate::host::is_root(metadata.uid()) || metadata.mode() & 0o022 != 0 {
             return Err(Error::kernel(doing, "execve(2)", Errno::EACCES)
                 .at(self.at)
                 .hint(format!("{} must belong to root and be writable by root alone", program.display())));

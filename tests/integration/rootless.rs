@@ -315,6 +315,11 @@ fn helper_that_others_may_write_to_is_refused(t: &Test) {
         with_helper(t, "chmod o+w").fails(&["newuidmap", "EACCES"]),
         "must belong to root and be writable",
     );
+    // Only in a user namespace root of the host has this number.
+    hinted(
+        with_helper(t, "chown 65534").fails(&["newuidmap", "EACCES"]),
+        "must belong to root and be writable",
+    );
 }
 
 /// mount_namespaces(7).
