@@ -8,7 +8,7 @@ use crate::hooks::{self, Setting};
 use crate::parent::prepare::Prepared;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
-use crate::plan::namespaces::flag;
+use crate::plan::namespaces::{User as UserNamespace, flag};
 use crate::plan::security::Placement;
 use crate::sync::{Call, During, Failure, FromChild, In, Phase, Stream, TEXT, wait_for_go, wait_for_go_with};
 use crate::sys::clone::exit_now;
@@ -114,6 +114,7 @@ fn become_container(
         identity: &plan.identity,
         in_user_namespace: mapped,
         keep_for_filter: prepared.filter_needs_privilege(),
+        watched: plan.namespaces.user == UserNamespace::Joined || !plan.namespaces.is_new(flag::PID),
     };
     let program = become_user(&user, parent, entered)?;
     // 13. The filter with a listener, which must be handed over while the parent lives.

@@ -135,7 +135,7 @@ fn join(
     }
     let root = own_root().during(Phase::Rootfs)?;
     if handles.namespaces & flag::USER != 0 {
-        namespaces::become_root(&plan.identity.groups).during(Phase::Namespaces)?;
+        namespaces::become_root(&plan.identity.groups, true).during(Phase::Namespaces)?;
     }
     // 5. What is read or opened in the container before anybody there can look at a process of ours.
     let environment =
@@ -204,6 +204,7 @@ fn become_program(
         identity: &plan.identity,
         in_user_namespace: plan.in_user_namespace,
         keep_for_filter,
+        watched: true,
     };
     let program = become_user(&user, parent, entered)?;
     if plan.listen_fds > 0 {

@@ -12,6 +12,7 @@ use crate::sync::{Call, During, Failure, FromChild, In, Phase, wait_for_go};
 use crate::sys::{fd, identity, process};
 
 use super::procfs::Procfs;
+use super::user::User;
 
 const CAP_SYS_ADMIN: Set = 1 << 21;
 
@@ -95,7 +96,10 @@ fn is_unconfined(current: &[u8]) -> bool {
 }
 
 /// Bounding set, groups, ids, capabilities. CAP_SYS_ADMIN stays for a moment when the filter still needs it.
-pub fn assume(wanted: &Identity, in_user_namespace: bool, keep_for_filter: bool) -> Result<(), Failure> {
+///
+/// A change of ids lets others trace the process where fs.suid_dumpable is 1, so it is taken back at once.
+pub fn assume(user: &User) -> Result<(), Failure> {
+    let User { identity: wanted, in_user_namespace, keep_for_filter, watched, .. } = *user;
     let sets = &wanted.capabilities;
     for capability in 0..=wanted.last_capability {
         if sets.bounding & (1 << capability) == 0 {
@@ -121,13 +125,16 @@ pub fn assume(wanted: &Identity, in_user_namespace: bool, keep_for_filter: bool)
         }
     }
     identity::set_gid(wanted.gid).call(Call::Setresgid)?;
+    if watched {
+        process::set_dumpable(false).call(Call::Prctl)?;
+    }
     identity::set_uid(wanted.uid).call(Call::Setresuid)?;
+    process::set_dumpable(false).call(Call::Prctl)?;
     if identity::ids() != ([wanted.uid; 3], [wanted.gid; 3]) {
         return Err(Failure::found("the ids are not those that were set"));
     }
     identity::keep_capabilities(false).call(Call::Prctl)?;
-    // A change of ids has cleared both.
-    process::set_dumpable(false).call(Call::Prctl)?;
+    // A change of ids has cleared it.
     process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
     let kept = if keep_for_filter { CAP_SYS_ADMIN } else { 0 };
     identity::set_capabilities(sets.effective | kept, sets.permitted | kept, sets.inheritable)

@@ -34,7 +34,8 @@ pub fn enter<'a>(plan: &Plan, prepared: &'a Prepared) -> Result<Sources<'a>, Fai
     let sources = sources::open(plan, prepared)?;
     rootfs::isolate(plan, prepared).during(Phase::Rootfs)?;
     if namespaces.has_user() {
-        become_root(&plan.identity.groups).during(Phase::Namespaces)?;
+        let watched = namespaces.user == User::Joined;
+        become_root(&plan.identity.groups, watched).during(Phase::Namespaces)?;
     }
     let cgroup = namespaces.joined.iter().enumerate().filter(|(_, join)| join.flag == flag::CGROUP);
     for (index, join) in cgroup.filter(|_| !namespaces.stage) {
@@ -57,9 +58,12 @@ fn return_to_rootfs(prepared: &Prepared) -> Result<(), Failure> {
     path::fchdir(rootfs.as_fd()).call(Call::Chdir)
 }
 
-/// In a user namespace everything that follows is done as its root.
-pub(super) fn become_root(groups: &Groups) -> Result<(), Failure> {
+/// In a user namespace everything that follows is done as its root. `watched`: others may be in it already.
+pub(super) fn become_root(groups: &Groups, watched: bool) -> Result<(), Failure> {
     identity::set_gid(0).call(Call::Setresgid)?;
+    if watched {
+        process::set_dumpable(false).call(Call::Prctl)?;
+    }
     if *groups != Groups::Keep {
         match identity::set_groups(&[]) {
             // setgroups(2) is denied in the namespace of an unprivileged user.
@@ -68,9 +72,9 @@ pub(super) fn become_root(groups: &Groups) -> Result<(), Failure> {
         }
     }
     identity::set_uid(0).call(Call::Setresuid)?;
-    // A change of ids clears both.
-    process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)?;
-    process::set_dumpable(false).call(Call::Prctl)
+    // A change of ids sets the one to fs.suid_dumpable and clears the other.
+    process::set_dumpable(false).call(Call::Prctl)?;
+    process::set_parent_death_signal(libc::SIGKILL).call(Call::Prctl)
 }
 
 /// Gives the groups of the caller up while that is permitted: the user namespace that is joined may deny setgroups(2).
@@ -91,7 +95,8 @@ pub(super) fn leave_groups(groups: &Groups) -> Result<(), Failure> {
 /// is joined, and what could not be joined before is joined after. All of it is through one pidfd, so that they
 /// cannot be those of two processes. Errors: ESRCH when the process is gone.
 pub fn join_process(pidfd: BorrowedFd, flags: u64) -> Result<(), Errno> {
-    match clone::setns(pidfd, flags) {
+    let joined = if flags & flag::USER != 0 { join_hidden(pidfd, flags) } else { clone::setns(pidfd, flags) };
+    match joined {
         Err(Errno::EPERM) if flags & flag::USER != 0 => {}
         // No flag at all is none to join.
         Err(Errno::EINVAL) if flags == 0 => return Ok(()),
@@ -113,12 +118,21 @@ pub fn join_each<'a>(namespaces: impl Iterator<Item = (u64, BorrowedFd<'a>)> + C
         }
     }
     for (kind, namespace) in namespaces.clone().filter(|(kind, _)| *kind == flag::USER) {
-        clone::setns(namespace, kind)?;
+        join_hidden(namespace, kind)?;
     }
     for (kind, namespace) in namespaces.filter(|(kind, _)| left & kind != 0) {
         clone::setns(namespace, kind)?;
     }
     Ok(())
+}
+
+/// Joins a user namespace, with or without others, and stays hidden from those who are in it.
+///
+/// Unless the caller has made it, that changes whether a process can be traced to fs.suid_dumpable, which is 1 on some
+/// machines. Source: commit_creds() of the kernel; proc_sys_fs(5).
+fn join_hidden(namespaces: BorrowedFd, flags: u64) -> Result<(), Errno> {
+    clone::setns(namespaces, flags)?;
+    process::set_dumpable(false)
 }
 
 /// Makes the time namespace, has its offsets written, and enters it, unless the process in between has done so.
@@ -188,7 +202,7 @@ pub mod stage {
             }
         }
         if let Some(index) = namespaces.joined.iter().position(|join| join.flag == flag::USER) {
-            clone::setns(prepared.namespaces[index].as_fd(), flag::USER)
+            join_hidden(prepared.namespaces[index].as_fd(), flag::USER)
                 .call(Call::Setns)
                 .item(Phase::Namespaces, index)?;
         }

@@ -24,6 +24,8 @@ pub struct User<'a> {
     pub in_user_namespace: bool,
     /// One capability stays for loading the filter.
     pub keep_for_filter: bool,
+    /// Others may see this process already.
+    pub watched: bool,
 }
 
 /// Becomes the user, and returns the path of the program. `in_cwd`: root could enter the working directory already;
@@ -36,7 +38,7 @@ pub fn become_user(user: &User, parent: BorrowedFd, in_cwd: bool) -> Result<CStr
         FromChild::Limits.send(parent, None).call(Call::Send).during(Phase::Identity)?;
         wait_for_go(parent).call(Call::Receive).during(Phase::Identity)?;
     }
-    identity::assume(user.identity, user.in_user_namespace, user.keep_for_filter).during(Phase::Identity)?;
+    identity::assume(user).during(Phase::Identity)?;
     if !in_cwd {
         rootfs::enter_cwd_again(&user.process.cwd).during(Phase::Cwd)?;
     }

@@ -12,6 +12,7 @@ cases![
     process_is_in_every_namespace_of_the_container,
     process_is_in_the_user_namespace,
     user_namespace_with_namespaces_of_the_host_is_joined,
+    process_that_joins_a_user_namespace_stays_hidden,
     namespace_of_the_host_stays_that_of_the_host,
     time_namespace_is_joined,
     root_directory_is_that_of_the_container,
@@ -88,6 +89,45 @@ fn user_namespace_with_namespaces_of_the_host_is_joined(t: &Test) {
     }
     for kind in ["user", "mnt", "pid", "uts"] {
         assert_eq!(report[kind], c.namespace(kind), "{kind}");
+    }
+}
+
+/// Where fs.suid_dumpable is 1, every change of ids and every user namespace of somebody else lets others trace a
+/// process: so nothing comes between such a call and the one that takes it back. The setting is one of the machine.
+fn process_that_joins_a_user_namespace_stays_hidden(t: &Test) {
+    t.only_teu("others hide at other points");
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        t.skip("strace is missing");
+    }
+    let first = t.bundle().in_user_namespace().idle();
+    let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
+    let second = t.bundle().namespace("user", Some(&path("user"))).namespace("pid", Some(&path("pid")));
+    let exec = t.cmd(["exec", "--user", "5:6", &first.id, "true"]);
+    for (what, cmd) in [("exec", exec), ("run", second.args(["true"]).run_cmd())] {
+        let trace = t.dir().join(format!("trace-{what}"));
+        let line = format!(
+            "exec strace -f -qq -e trace=setns,setresuid,setresgid,prctl -o {} \"$@\"",
+            trace.display()
+        );
+        cmd.through(&line).run().ok();
+        let text = fs::read_to_string(&trace).unwrap();
+        let calls: Vec<(&str, &str)> = text
+            .lines()
+            .filter(|line| !line.contains(" resumed>") && !line.contains("= -1 "))
+            .filter_map(|line| line.split_once(' '))
+            .collect();
+        let mut changes = 0;
+        for (index, (pid, call)) in calls.iter().enumerate() {
+            let joins = call.contains("setns(") && call.contains("CLONE_NEWUSER");
+            if !joins && !call.contains("setresuid(") && !call.contains("setresgid(") {
+                continue;
+            }
+            changes += 1;
+            let next = calls[index + 1..].iter().find(|(other, _)| other == pid);
+            let hides = next.is_some_and(|(_, next)| next.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"));
+            assert!(hides, "{what}: {pid} {call}, then {next:?}\n{text}");
+        }
+        assert!(changes >= 5, "{what}:\n{text}");
     }
 }
 

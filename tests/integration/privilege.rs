@@ -81,6 +81,10 @@ pub const NEEDS: &[Need] = &[
     ),
     user("hints::hints_about_sysfs_in_a_user_namespace", "maps the root of the host"),
     user("state::zombie_init_counts_as_stopped", "calls the runtime as root"),
+    user(
+        "exec_place::process_that_joins_a_user_namespace_stays_hidden",
+        "a traced program gets no privilege from its file",
+    ),
     user("joined::joined_network_is_left_as_it_is", "joins a namespace of another user namespace"),
     user("joined::hook_moves_a_device_into_the_network_of_the_container", "moves devices of the host"),
     mapped("id_mapped::mapping_and_user_namespace_cancel_out", "chooses the owners on disk itself"),
