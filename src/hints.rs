@@ -19,13 +19,6 @@ const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     ),
     (
         Phase::Mounts,
-        Call::Fsopen,
-        Some(Errno::EPERM),
-        "in a user namespace proc needs a pid namespace, sysfs a network namespace and mqueue an ipc namespace of \
-         its own",
-    ),
-    (
-        Phase::Mounts,
         Call::Fsmount,
         Some(Errno::EPERM),
         "in a user namespace proc and sysfs are refused where those outside are covered in parts or read-only: an outer \

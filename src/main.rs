@@ -8,6 +8,7 @@ use std::process::exit;
 use teu::cli::{self, CommandLine, Stopped};
 use teu::error::{Error, Result, one_line};
 use teu::log::{self, Format, Settings};
+use teu::parent::access::{self, Use, Who};
 use teu::sys::{fd, process, self_exe};
 use teu::{commands, error::Kind};
 
@@ -55,8 +56,12 @@ fn guard(arguments: &[OsString]) -> Result<()> {
 fn run(line: CommandLine) -> i32 {
     let global = &line.global;
     let opened = global.log_format().and_then(|format| {
-        let file = cli::given(&global.log).map(Into::into);
-        log::open(Settings { file, format, debug: global.debug_level() })
+        let file = cli::given(&global.log);
+        let settings = Settings { file: file.map(Into::into), format, debug: global.debug_level() };
+        log::open(settings).map_err(|error| match file {
+            Some(path) => access::explain(error, Some(&Who::caller()), path, Use::Write),
+            None => error,
+        })
     });
     if let Err(error) = opened {
         fail("", error, 1);

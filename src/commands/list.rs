@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::root_path;
 use super::state::{Shown, print};
+use super::{directory_of_all, root_path};
 use crate::cli::{Global, List};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::state::{Container, Root};
@@ -13,7 +13,7 @@ pub fn list(global: &Global, args: &List) -> Result<i32> {
     if !args.quiet && !matches!(args.format.as_str(), "table" | "json") {
         return Err(Error::usage("invalid format option"));
     }
-    let containers = match Root::open(&root_path(global)?, false) {
+    let containers = match directory_of_all(&root_path(global)?, false) {
         Ok(root) => all(&root)?,
         // Nobody has made a container yet.
         Err(error) if error.errno() == Some(Errno::ENOENT) && global.root.is_none() => Vec::new(),

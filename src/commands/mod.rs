@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, Verb};
 use crate::error::{Error, Result};
+use crate::parent::access::{self, Use, Who};
 use crate::state::{Container, Id, Root, missing};
 
 /// Does what the command line says. Returns the exit status.
@@ -138,10 +139,19 @@ fn root_path(global: &Global) -> Result<PathBuf> {
     }
 }
 
+/// Opens the directory of all containers. Errors tell who is stopped where on the way.
+fn directory_of_all(path: &Path, create: bool) -> Result<Root> {
+    Root::open(path, create).map_err(|error| {
+        let caller = Who::caller();
+        let error = access::explain(error, Some(&caller), path, Use::Read);
+        access::explain(error, Some(&caller), path, Use::Make)
+    })
+}
+
 /// Opens the directory of all containers for a command that needs one of them. One that is not there has none.
 fn open_root(global: &Global) -> Result<Root> {
     let path = root_path(global)?;
-    Root::open(&path, false).map_err(|error| match error.errno() {
+    directory_of_all(&path, false).map_err(|error| match error.errno() {
         Some(crate::error::Errno::ENOENT) => crate::state::missing(),
         _ => error,
     })
@@ -158,7 +168,7 @@ fn locked(global: &Global, id: &str) -> Result<(Container, nix::fcntl::Flock<std
 /// Opens the directory of all containers, made when missing.
 fn make_root(global: &Global) -> Result<Root> {
     let path = root_path(global)?;
-    let root = Root::open(&path, true)?;
+    let root = directory_of_all(&path, true)?;
     // Who tidies up XDG_RUNTIME_DIR leaves what has the sticky bit (XDG Base Directory Specification).
     if global.root.is_none() && path != Path::new(ROOT_OF_HOST) {
         root.keep()?;

@@ -182,7 +182,7 @@ fn execute(
     });
     let error = match outcome {
         Ok(Outcome::Executed) => return Ok(created),
-        Ok(Outcome::Failed(failed)) => failure::error(plan, &failed),
+        Ok(Outcome::Failed(failed)) => failure::error(plan, &failed, Some(&created.init)),
         Ok(Outcome::Gone) => gone_before_the_program(&created.cgroup, &created.watch),
         Err(error) => error,
     };

@@ -7,6 +7,7 @@ use crate::cli::{Global, go_bool};
 use crate::config::{self, Config, Warning};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::parent::access::{self, Use, Who};
 use crate::plan::{self, Plan, Request};
 use crate::state::HookLists;
 
@@ -26,7 +27,9 @@ pub struct Setup {
 
 /// Reads and plans. Nothing is changed.
 pub fn setup(global: &Global, bundle: &Path, mut request: Request) -> Result<Setup> {
-    let bytes = config::read(bundle)?;
+    let bytes = config::read(bundle).map_err(|error| {
+        access::explain(error, Some(&Who::caller()), &bundle.join("config.json"), Use::Read)
+    })?;
     let config = config::load(&bytes)?;
     let layout = Layout::read()?;
     let host = Host::read(&layout)?;
@@ -40,7 +43,8 @@ pub fn setup(global: &Global, bundle: &Path, mut request: Request) -> Result<Set
 pub fn bundle(path: Option<&Path>) -> Result<PathBuf> {
     let path = path.unwrap_or(Path::new("."));
     std::fs::canonicalize(path).map_err(|e| {
-        Error::io(format!("open the bundle {}", path.display()), "openat2(2)", &e)
+        let error = Error::io(format!("open the bundle {}", path.display()), "openat2(2)", &e);
+        access::explain(error, Some(&Who::caller()), path, Use::Reach)
             .hint("a bundle is a directory with a config.json; --bundle names it")
     })
 }

@@ -118,7 +118,7 @@ fn sentence(container: &Container, failure: &Failure) -> Error {
             console_socket: config.spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false)),
             ..Request::default()
         };
-        Ok(failure::error(&plan::plan(&config, &request, &host)?, failure))
+        Ok(failure::error(&plan::plan(&config, &request, &host)?, failure, container.init.as_ref()))
     };
     again().unwrap_or_else(|_| {
         Error::new(Kind::Kernel, failure.phase.text())

@@ -1,4 +1,4 @@
-//! Which part of a path stops whom: the diagnosis for EACCES and EPERM.
+//! Which part of a path stops whom: the diagnosis for EACCES and EPERM, and of the mount flags that say it otherwise.
 //!
 //! The path is walked once more, after the failure and only to explain it: nothing is decided by what is found here.
 //! Source: path_resolution(7), capabilities(7), user_namespaces(7).
@@ -9,15 +9,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::id_maps;
 use crate::error::{Errno, Error};
 use crate::plan::identity::Identity;
-use crate::plan::namespaces::{IdMap, Namespaces, User};
+use crate::plan::namespaces::{IdMap, User};
+use crate::sys::clone::Child;
 use crate::sys::path::{self, Stat, resolve};
 use crate::sys::{identity, mount};
 
 /// Whose way it is, with ids as the host counts them.
 #[derive(Clone, Debug)]
 pub struct Who {
+    /// This process, about which the kernel itself can be asked.
+    is_self: bool,
     uid: u32,
     gids: Vec<u32>,
     /// The id in the container, when it differs.
@@ -30,42 +34,46 @@ pub struct Who {
 impl Who {
     /// The process that calls teu.
     pub fn caller() -> Who {
-        const CAP_DAC_OVERRIDE: u64 = 1 << 1;
-        let overrides = identity::capabilities().is_ok_and(|(set, ..)| set & CAP_DAC_OVERRIDE != 0);
-        let (uid, gid) = (identity::effective_uid(), identity::effective_gid());
-        Who { uid, gids: vec![gid], inside: None, overrides, maps: None }
+        let uid = identity::effective_uid();
+        Who { is_self: true, uid, gids: Vec::new(), inside: None, overrides: false, maps: None }
     }
 
-    /// The root of the container, as which it is set up. `None` when nothing is known of it.
-    pub fn root_of(namespaces: &Namespaces) -> Option<Who> {
-        let mut who = Who::in_container(namespaces, 0, &[0])?;
+    /// The root of the container, as which it is set up. `None` when nothing is known of it: the maps of a user
+    /// namespace that is joined are those of `init`.
+    pub fn root_of(user: &User, init: Option<&Child>) -> Option<Who> {
+        let mut who = Who::in_container(user, init, 0, &[0])?;
         who.overrides = true;
         Some(who)
     }
 
     /// The user of the process.
-    pub fn user_of(namespaces: &Namespaces, wanted: &Identity) -> Option<Who> {
+    pub fn user_of(user: &User, init: Option<&Child>, wanted: &Identity) -> Option<Who> {
         const CAP_DAC_OVERRIDE: u64 = 1 << 1;
         let mut gids = vec![wanted.gid];
         if let crate::plan::identity::Groups::Set(groups) = &wanted.groups {
             gids.extend(groups);
         }
-        let mut who = Who::in_container(namespaces, wanted.uid, &gids)?;
+        let mut who = Who::in_container(user, init, wanted.uid, &gids)?;
         who.overrides = wanted.capabilities.effective & CAP_DAC_OVERRIDE != 0;
         Some(who)
     }
 
-    fn in_container(namespaces: &Namespaces, uid: u32, gids: &[u32]) -> Option<Who> {
-        Some(match &namespaces.user {
-            User::Inherited => Who { uid, gids: gids.to_vec(), inside: None, overrides: false, maps: None },
-            User::New { uids: users, gids: groups } => Who {
-                uid: users.outside(uid)?,
-                gids: gids.iter().filter_map(|gid| groups.outside(*gid)).collect(),
-                inside: Some(uid),
-                overrides: false,
-                maps: Some((users.clone(), groups.clone())),
-            },
-            User::Joined => return None,
+    fn in_container(user: &User, init: Option<&Child>, uid: u32, gids: &[u32]) -> Option<Who> {
+        let (users, groups) = match user {
+            User::Inherited => {
+                let gids = gids.to_vec();
+                return Some(Who { is_self: false, uid, gids, inside: None, overrides: false, maps: None });
+            }
+            User::New { uids, gids } => (uids.clone(), gids.clone()),
+            User::Joined => id_maps::of_process(init?)?,
+        };
+        Some(Who {
+            is_self: false,
+            uid: users.outside(uid)?,
+            gids: gids.iter().filter_map(|gid| groups.outside(*gid)).collect(),
+            inside: Some(uid),
+            overrides: false,
+            maps: Some((users, groups)),
         })
     }
 
@@ -76,7 +84,18 @@ impl Who {
         }
     }
 
-    /// Whether the permission bits let it through with `wanted` (4 read, 2 write, 1 search or execute).
+    /// Whether it may do what is `wanted` (4 read, 2 write, 1 search or execute) with something that was found.
+    ///
+    /// Of this process the kernel knows the supplementary groups, how far the capabilities reach in a user namespace,
+    /// and what lists of access say.
+    fn is_let(&self, found: &OwnedFd, stat: &Stat, wanted: u32) -> bool {
+        match self.is_self {
+            true => !is_denial(path::may(found.as_fd(), wanted as i32).err()),
+            false => self.may(stat, wanted),
+        }
+    }
+
+    /// Whether the permission bits let it through.
     fn may(&self, stat: &Stat, wanted: u32) -> bool {
         let mapped = self
             .maps
@@ -105,17 +124,25 @@ pub enum Use {
     Enter,
     /// It is executed.
     Execute,
+    /// It is read.
+    Read,
+    /// It is a socket that is connected to.
+    Connect,
+    /// It is written to, and made when it does not exist.
+    Write,
     /// Something is made in the last directory that exists.
     Make,
 }
 
-/// Adds to an error of EACCES or EPERM which component of `path` on the host is at fault, when one is.
+/// Adds to an error of EACCES or EPERM which component of `path` on the host is at fault, when one is, and to one of
+/// EROFS or ELOOP when a mount flag is.
 pub fn explain(error: Error, who: Option<&Who>, path: &Path, purpose: Use) -> Error {
-    if !is_denial(error.errno()) {
+    if !matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP)) {
         return error;
     }
     let Ok(root) = path::open_host_path(c"/", libc::O_DIRECTORY) else { return error };
-    explain_below(error, who, &root, "", path, purpose)
+    let Ok(path) = std::path::absolute(path) else { return error };
+    explain_below(error, who, &root, "", &path, purpose)
 }
 
 /// True for what is explained here.
@@ -139,6 +166,12 @@ fn explain_below(
     purpose: Use,
 ) -> Error {
     let Some(who) = who else { return error };
+    if let Some(fault) = error.errno().and_then(|errno| flag_at_fault(root.as_fd(), path, errno)) {
+        return error.hint(fault.text(who, place));
+    }
+    if matches!(error.errno(), Some(Errno::EROFS | Errno::ELOOP)) {
+        return error;
+    }
     match fault(who, root.as_fd(), path, purpose) {
         Some(fault) => error.hint(fault.text(who, place)),
         None => error,
@@ -159,21 +192,28 @@ struct Fault {
 enum Why {
     Search,
     Execute,
+    Read,
+    Connect,
     Write,
-    NoExec,
+    Make,
+    /// The flag of the mount.
+    Mounted(&'static str),
 }
 
 impl Fault {
     fn text(&self, who: &Who, place: &str) -> String {
         let Fault { path, owner: (uid, gid), mode, why } = self;
         let shown = if path.is_empty() { "/" } else { path };
-        if *why == Why::NoExec {
-            return format!("{shown}{place} is on a file system that is mounted noexec");
+        if let Why::Mounted(flag) = why {
+            return format!("{shown}{place} is on a file system that is mounted {flag}");
         }
         let what = match why {
             Why::Search => "pass through it",
-            Why::Write => "make anything in it",
-            Why::Execute | Why::NoExec => "execute it",
+            Why::Make => "make anything in it",
+            Why::Read => "read it",
+            Why::Connect => "connect to it",
+            Why::Write => "write to it",
+            Why::Execute | Why::Mounted(_) => "execute it",
         };
         let name = who.name();
         format!("{shown}{place} belongs to {uid}:{gid} and has mode {mode:04o}, so {name} may not {what}")
@@ -200,27 +240,72 @@ fn fault(who: &Who, root: BorrowedFd, path: &Path, purpose: Use) -> Option<Fault
     for length in 0..=names.len() {
         let Some((found, stat)) = open(length) else {
             // It does not exist, so it would have been made in the one before.
-            let (_, parent) = open(length.checked_sub(1)?)?;
-            return if purpose == Use::Make && !who.may(&parent, 3) {
-                at(length - 1, &parent, Why::Write)
+            let (found, parent) = open(length.checked_sub(1)?)?;
+            return if matches!(purpose, Use::Make | Use::Write) && !who.is_let(&found, &parent, 3) {
+                at(length - 1, &parent, Why::Make)
             } else {
                 None
             };
         };
         let last = length == names.len();
-        match purpose {
-            _ if !last && stat.is_dir() && !who.may(&stat, 1) => return at(length, &stat, Why::Search),
-            Use::Enter if last && !who.may(&stat, 1) => return at(length, &stat, Why::Search),
-            Use::Execute if last && !who.may(&stat, 1) => return at(length, &stat, Why::Execute),
-            Use::Execute if last && is_noexec(&found) => return at(length, &stat, Why::NoExec),
-            _ => {}
+        let stops = |wanted: u32| !who.is_let(&found, &stat, wanted);
+        let why = match purpose {
+            _ if !last => (stat.is_dir() && stops(1)).then_some(Why::Search),
+            Use::Enter => stops(1).then_some(Why::Search),
+            // Asked for this process, the kernel answers for the mount too.
+            Use::Execute if stat.mode & 0o111 != 0 && has(&found, mount::attr::NOEXEC) => {
+                Some(Why::Mounted("noexec"))
+            }
+            Use::Execute => stops(1).then_some(Why::Execute),
+            Use::Read | Use::Write if stat.is_device() && has(&found, mount::attr::NODEV) => {
+                Some(Why::Mounted("nodev"))
+            }
+            Use::Read => stops(4).then_some(Why::Read),
+            Use::Connect => stops(2).then_some(Why::Connect),
+            Use::Write => stops(2).then_some(Why::Write),
+            Use::Reach | Use::Make => None,
+        };
+        if let Some(why) = why {
+            return at(length, &stat, why);
         }
     }
     None
 }
 
-fn is_noexec(file: &OwnedFd) -> bool {
-    path::mount_flags(file.as_fd()).is_ok_and(|flags| flags & mount::attr::NOEXEC != 0)
+/// Whether the mount has a flag, whose bit is the same for mount_setattr(2) and statvfs(3).
+fn has(file: &OwnedFd, flag: u64) -> bool {
+    path::mount_flags(file.as_fd()).is_ok_and(|flags| flags & flag != 0)
+}
+
+/// What stops whoever it is: a link where links are not followed (ELOOP), or a mount that is read-only (EROFS).
+fn flag_at_fault(root: BorrowedFd, path: &Path, errno: Errno) -> Option<Fault> {
+    const ST_NOSYMFOLLOW: u64 = 0x2000;
+    let open = |path: &Path, flags: i32| {
+        let name = CString::new(path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes()).ok()?;
+        let name = if name.is_empty() { c".".to_owned() } else { name };
+        path::openat2(root, &name, libc::O_PATH | flags, 0, resolve::IN_ROOT | resolve::NO_MAGICLINKS).ok()
+    };
+    let mut parts: Vec<&Path> = path.ancestors().collect();
+    let (flag, at) = match errno {
+        Errno::EROFS => {
+            let (at, found) = parts.into_iter().find_map(|at| Some((at, open(at, 0)?)))?;
+            has(&found, mount::attr::RDONLY).then_some(("ro", at))?
+        }
+        Errno::ELOOP => {
+            parts.reverse();
+            let is_barred = |at: &&Path| {
+                let found = open(at, libc::O_NOFOLLOW);
+                found.is_some_and(|found| {
+                    path::stat_fd(found.as_fd()).is_ok_and(|stat| stat.is_symlink())
+                        && has(&found, ST_NOSYMFOLLOW)
+                })
+            };
+            ("nosymfollow", parts.into_iter().find(is_barred)?)
+        }
+        _ => return None,
+    };
+    let shown = at.to_string_lossy().trim_end_matches('/').to_owned();
+    Some(Fault { path: shown, owner: (0, 0), mode: 0, why: Why::Mounted(flag) })
 }
 
 #[cfg(test)]
@@ -231,7 +316,7 @@ mod tests {
     use crate::plan::namespaces::IdRange;
 
     fn user(uid: u32) -> Who {
-        Who { uid, gids: vec![uid], inside: None, overrides: false, maps: None }
+        Who { is_self: false, uid, gids: vec![uid], inside: None, overrides: false, maps: None }
     }
 
     /// A directory tree `a/b/file`, owned by whoever runs the test, with these modes.
@@ -269,7 +354,7 @@ mod tests {
     fn what_is_missing_would_be_made_in_the_directory_before() {
         let (dir, root) = tree([0o755, 0o755, 0o644]);
         let fault = fault(&user(77_777), root.as_fd(), Path::new("/a/b/new/deeper"), Use::Make).unwrap();
-        assert_eq!((fault.path.as_str(), &fault.why), ("/a/b", &Why::Write));
+        assert_eq!((fault.path.as_str(), &fault.why), ("/a/b", &Why::Make));
         let text = fault.text(&user(77_777), " of the container");
         assert!(text.ends_with("and has mode 0755, so user 77777 may not make anything in it"), "{text}");
         std::fs::remove_dir_all(&dir).unwrap();
@@ -288,6 +373,7 @@ mod tests {
     fn root_of_a_user_namespace_overrides_for_mapped_owners_only() {
         let map = IdMap(vec![IdRange { inside: 0, outside: 1000, count: 1 }]);
         let who = Who {
+            is_self: false,
             uid: 1000,
             gids: vec![1000],
             inside: Some(0),

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use super::access::{self, Use, Who};
 use crate::error::{Error, Result};
 use crate::sys::clone::Child;
 use crate::sys::fd;
@@ -32,7 +33,7 @@ pub fn write_pid_file(target: &std::path::Path, pid: i32) -> Result<()> {
         .mode(0o666)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&temporary)
-        .map_err(|e| failed("openat(2)", &e))?;
+        .map_err(|e| access::explain(failed("openat(2)", &e), Some(&Who::caller()), &temporary, Use::Make))?;
     let done = file
         .write_all(pid.to_string().as_bytes())
         .map_err(|e| failed("write(2)", &e))

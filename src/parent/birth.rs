@@ -68,7 +68,7 @@ pub(super) fn clone_init(
     let back = before.map_or_else(path::chdir_root, |before| path::fchdir(before.as_fd()));
     back.map_err(|e| failed("fchdir(2)", e))?;
     if plan.namespaces.stage {
-        sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure))
+        sibling_of(&child, ours.as_fd(), |failure| failure::error(plan, failure, None))
     } else {
         Ok(child)
     }
@@ -110,7 +110,7 @@ pub(super) fn sibling_of(
 }
 
 /// The number of a process in this pid namespace, from its pidfd.
-fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
+pub(super) fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     let info = path::read_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|pid| *pid > 0)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_socket, socket};
 
+use super::access::{self, Use, Who};
 use crate::error::{Errno, Error, Result};
 use crate::plan::process::Terminal;
 use crate::sys::fd;
@@ -35,7 +36,8 @@ pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
     let made = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|e| failed("socket(2)", e))?;
     let (address, _directory) = address(path).map_err(|e| failed("connect(2)", e))?;
-    connect_socket(made.as_raw_fd(), &address).map_err(|e| failed("connect(2)", e))?;
+    connect_socket(made.as_raw_fd(), &address)
+        .map_err(|e| access::explain(failed("connect(2)", e), Some(&Who::caller()), path, Use::Connect))?;
     Ok(made)
 }
 

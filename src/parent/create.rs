@@ -23,7 +23,7 @@ use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::intel_rdt::IntelRdt;
 use crate::plan::mounts::{IdMapping, Kind as MountKind};
-use crate::plan::namespaces::flag;
+use crate::plan::namespaces::{User, flag};
 use crate::resctrl::{Changes, Group, Held, Resctrl};
 use crate::state::{Directory, HookLists, Id, Record, Root};
 use crate::sync::{FromChild, receive, send_handle};
@@ -222,6 +222,9 @@ fn steps<'a>(
         // 5. Id maps, and the mounts that need them.
         id_maps::write(init.pid, &plan.namespaces.user)?;
         id_maps::compare(init.pid, plan.namespaces.expected.as_ref())?;
+        if plan.namespaces.user == User::Joined {
+            id_maps::refuse_unmapped(&init, &plan.identity, plan.namespaces.pointer(flag::USER))?;
+        }
         map_mounts(plan, prepared, init.pid)?;
         if plan.delegates_cgroup {
             delegate(plan, cgroup, init.pid)?;
@@ -257,7 +260,9 @@ fn steps<'a>(
         // The child stops dying with its parent and then closes the socket; ending before that would kill it.
         match receive(ours.as_fd()) {
             Ok(None) => {}
-            Ok(Some((FromChild::Failure(failure), _))) => return Err(failure::error(plan, &failure)),
+            Ok(Some((FromChild::Failure(failure), _))) => {
+                return Err(failure::error(plan, &failure, Some(&init)));
+            }
             _ => return Err(explained(died())),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! No lock is taken and the state is not changed: many of these run at once in one container.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -15,15 +16,16 @@ use super::limits::{reset_affinity, set_limits, set_oom_score};
 use super::foreign::{self, has_ended, stopped};
 use super::prepare::{Filter, Passed};
 use super::relay::Relay;
-use super::{console, failure, seccomp_agent};
+use super::{console, failure, id_maps, seccomp_agent};
 use crate::cgroup::{Cgroup, systemd};
 use crate::child::{self, ExecTask};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::exec::ExecPlan;
+use crate::plan::namespaces::User;
 use crate::priorities;
 use crate::resctrl::Resctrl;
 use crate::state::{Container, Status};
-use crate::sync::{FromChild, Phase, receive, send_go};
+use crate::sync::{Call, FromChild, Phase, receive, send_go};
 use crate::sys::clone::{Child, Ended, Parentage, Side, clone_child};
 use crate::sys::{fd, process, signal};
 
@@ -310,8 +312,25 @@ impl Attempt<'_> {
         match (failure.phase, failure.errno) {
             // The container has ended meanwhile: its namespaces are gone, or nothing can be born in them.
             (Phase::Namespaces, _) if has_ended(self.init) => stopped(),
-            _ => failure::exec_error(self.plan, failure),
+            _ => self.told(failure),
         }
+    }
+
+    fn told(&self, failure: &crate::sync::Failure) -> Error {
+        let plan = self.plan;
+        let place = failure::Place {
+            user: &plan.user,
+            init: Some(self.init),
+            rootfs: &self.options.container.record.config.rootfs,
+            covered: plan.mount_points.iter().map(CString::as_c_str).collect(),
+        };
+        let of_ids = matches!(failure.call, Call::Setgroups | Call::Setresgid | Call::Setresuid);
+        match (of_ids, &plan.user) {
+            (true, User::Joined) => id_maps::refuse_unmapped(self.init, &plan.identity, ""),
+            _ => Ok(()),
+        }
+        .err()
+        .unwrap_or_else(|| failure::exec_error(plan, failure, &place))
     }
 
     /// Waits until the process says something or is gone. In the foreground a signal that asks for the end gives up:

@@ -1,41 +1,44 @@
 //! Turns the four numbers that the child sends into a sentence: the parent has the same plan.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::access::{self, Use, Who};
+use super::refused_mount;
 use crate::error::{Errno, Error, Kind};
 use crate::hints;
 use crate::plan::Plan;
 use crate::plan::exec::ExecPlan;
+use crate::plan::identity::Identity;
 use crate::plan::limits::Limits;
 use crate::plan::mounts::{Kind as MountKind, Mount};
+use crate::plan::namespaces::User;
 use crate::plan::process::{Process, Program};
 use crate::plan::security::Security;
 use crate::sync::{Call, Failure, Phase};
+use crate::sys::clone::Child;
 
-/// The error of a failure in the child.
-pub fn error(plan: &Plan, failure: &Failure) -> Error {
+/// The error of a failure in the child. `init` is that one, as long as nobody has waited for it.
+pub fn error(plan: &Plan, failure: &Failure, init: Option<&Child>) -> Error {
     if let Some(error) = of_program(&plan.process, failure) {
-        return diagnosed(plan, failure, error);
+        return diagnosed(plan, failure, init, error);
     }
     let item = failure.item as usize;
     if let Some(hook) = hook(plan, failure.phase, item) {
         let text = format!("error running {}: {}", hook.name, text(failure));
         return Error::new(Kind::Hook, text).at(&hook.at);
     }
-    diagnosed(plan, failure, sentence(place(plan, failure.phase, item, failure.call), failure))
+    diagnosed(plan, failure, init, sentence(place(plan, failure.phase, item, failure.call), failure))
 }
 
 /// Adds whose way ended where, when that can be seen from here.
-fn diagnosed(plan: &Plan, failure: &Failure, error: Error) -> Error {
+fn diagnosed(plan: &Plan, failure: &Failure, init: Option<&Child>, error: Error) -> Error {
     if !access::is_denial(errno(failure)) {
         return error;
     }
-    let root = || Who::root_of(&plan.namespaces);
-    let user = || Who::user_of(&plan.namespaces, &plan.identity);
+    let root = || Who::root_of(&plan.namespaces.user, init);
     let rootfs = &plan.rootfs.path;
     match failure.phase {
         Phase::Rootfs => access::explain(error, root().as_ref(), rootfs, Use::Enter),
@@ -43,26 +46,70 @@ fn diagnosed(plan: &Plan, failure: &Failure, error: Error) -> Error {
             Some(Mount { kind: MountKind::Bind { source, .. }, .. }) if failure.call == Call::OpenTree => {
                 access::explain(error, Some(&Who::caller()), path(source.to_bytes()), Use::Reach)
             }
-            Some(mount) => {
+            Some(mount) if is_about_a_path(failure.call) => {
                 let destination = path(mount.destination.to_bytes());
                 access::explain_inside(error, root().as_ref(), rootfs, destination, Use::Make)
             }
+            Some(mount) => refused_mount::explain(error, plan, mount, failure),
             None => error,
         },
-        Phase::Cwd => {
-            let cwd = path(plan.process.cwd.to_bytes());
-            let who = if failure.call == Call::Mkdirat { root() } else { user() };
-            let purpose = if failure.call == Call::Mkdirat { Use::Make } else { Use::Enter };
-            access::explain_inside(error, who.as_ref(), rootfs, cwd, purpose)
+        _ => {
+            let mounts = plan.mounts.iter().map(|mount| mount.destination.as_c_str());
+            let place = Place { user: &plan.namespaces.user, init, rootfs, covered: mounts.collect() };
+            place.diagnosed(&plan.process, &plan.identity, failure, error)
         }
-        Phase::Program | Phase::Execve => match &plan.process.program {
-            Program::Path(program) => {
-                let program = path(program.to_bytes());
-                access::explain_inside(error, user().as_ref(), rootfs, program, Use::Execute)
-            }
-            Program::Search { .. } => error,
-        },
-        _ => error,
+    }
+}
+
+/// The calls that find or make what a path names. About a mount others say no, too.
+fn is_about_a_path(call: Call) -> bool {
+    use Call::{Chmod, Mkdirat, Mknodat, Openat, Readlinkat, Statx, Symlinkat};
+    matches!(call, Openat | Mkdirat | Mknodat | Symlinkat | Readlinkat | Statx | Chmod)
+}
+
+/// A container in which a process is to run, as far as it can be seen from outside.
+pub struct Place<'a> {
+    /// Its user namespace.
+    pub user: &'a User,
+    /// A process in that one.
+    pub init: Option<&'a Child>,
+    /// The root file system on the host, which lacks the mounts of the container.
+    pub rootfs: &'a Path,
+    /// Where those are.
+    pub covered: Vec<&'a CStr>,
+}
+
+impl Place<'_> {
+    /// Adds where the way to the working directory or to the program ended.
+    fn diagnosed(&self, process: &Process, identity: &Identity, failure: &Failure, error: Error) -> Error {
+        if !access::is_denial(errno(failure)) {
+            return error;
+        }
+        let makes = failure.call == Call::Mkdirat;
+        let (asked, purpose) = match (failure.phase, &process.program) {
+            (Phase::Cwd, _) if makes => (&process.cwd, Use::Make),
+            (Phase::Cwd, _) => (&process.cwd, Use::Enter),
+            (Phase::Program | Phase::Execve, Program::Path(program)) => (program, Use::Execute),
+            _ => return error,
+        };
+        let asked = path(asked.to_bytes());
+        if self.covers(asked) {
+            return error;
+        }
+        let who = match makes {
+            true => Who::root_of(self.user, self.init),
+            false => Who::user_of(self.user, self.init, identity),
+        };
+        access::explain_inside(error, who.as_ref(), self.rootfs, asked, purpose)
+    }
+
+    /// Whether the path leads into a mount of the container: what lies below it is not what it finds.
+    fn covers(&self, asked: &Path) -> bool {
+        let plain = |path: &Path| path.strip_prefix("/").unwrap_or(path).to_owned();
+        let asked = plain(asked);
+        let mounts = self.covered.iter().map(|mount| plain(path(mount.to_bytes())));
+        // A mount on the root itself only changes how that one is mounted.
+        mounts.filter(|mount| !mount.as_os_str().is_empty()).any(|mount| asked.starts_with(mount))
     }
 }
 
@@ -71,14 +118,15 @@ fn path(bytes: &[u8]) -> &Path {
 }
 
 /// The error of a failure in a process that was to be added to a container.
-pub fn exec_error(plan: &ExecPlan, failure: &Failure) -> Error {
-    of_program(&plan.process, failure).unwrap_or_else(|| {
+pub fn exec_error(plan: &ExecPlan, failure: &Failure, place: &Place) -> Error {
+    let error = of_program(&plan.process, failure).unwrap_or_else(|| {
         let place = match failure.phase {
             Phase::Limits => limit(&plan.limits, failure.item as usize),
             phase => place_in_process(&plan.process, &plan.security, phase, failure.call),
         };
         sentence(place, failure)
-    })
+    });
+    place.diagnosed(&plan.process, &plan.identity, failure, error)
 }
 
 fn text(failure: &Failure) -> String {

@@ -77,6 +77,14 @@ impl Helper {
         if metadata.mode() & SET_USER_ID == 0 && !has_capability() {
             return error.hint(format!("{} has lost its privilege: chmod u+s {0}", program.display()));
         }
+        if said.contains("user name") {
+            return error.hint(format!(
+                "{} needs an account: add a line for the user id {} to /etc/passwd, or map the own id alone \
+                 (`teu spec --rootless`)",
+                self.name,
+                crate::sys::identity::effective_uid()
+            ));
+        }
         if said.contains("not allowed") || said.contains("subuid") || said.contains("subgid") {
             return error.hint(format!(
                 "the ranges of the user are in {}: add a line USER:FIRST:COUNT that covers them, for instance with \

@@ -6,10 +6,12 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::error::{Errno, Error, Result};
-use crate::plan::namespaces::{IdMap, User, flag};
-use crate::sys::clone::{Parentage, Side, clone_child, exit_now};
+use crate::plan::identity::{Groups, Identity};
+use crate::plan::namespaces::{IdMap, IdRange, User, flag};
+use crate::sys::clone::{Child, Parentage, Side, clone_child, exit_now};
 use crate::sys::{fd, identity, path};
 
+use super::birth::pid_of;
 use super::id_helpers;
 
 /// How the maps of a user namespace can be written (user_namespaces(7)).
@@ -63,6 +65,71 @@ pub fn outer_uid(pid: i32, uid: u32) -> Result<u32> {
         .map_err(|error| Error::io(doing, "read(2)", &error))?;
     outer_id(&text, uid)
         .ok_or_else(|| Error::kernel(doing, "read(2)", Errno::EOVERFLOW).at("/process/user/uid"))
+}
+
+/// The maps of the user namespace of a process that has ended at most, and nobody has waited for.
+pub fn of_process(process: &Child) -> Option<(IdMap, IdMap)> {
+    let read = |file: &str| path::read_text(format!("/proc/{}/{file}", process.pid)).ok();
+    let maps = (map_of(&read("uid_map")?), map_of(&read("gid_map")?));
+    // The number has not come to mean another process.
+    (pid_of(&process.pidfd) == Some(process.pid)).then_some(maps)
+}
+
+/// The ranges of a map, without those of ids that nobody has here.
+fn map_of(text: &str) -> IdMap {
+    let range = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u32>().ok());
+        let range = IdRange { inside: fields.next()??, outside: fields.next()??, count: fields.next()?? };
+        let fits = |first: u32| first.checked_add(range.count).is_some();
+        (fits(range.inside) && fits(range.outside)).then_some(range)
+    };
+    IdMap(text.lines().filter_map(range).collect())
+}
+
+/// Refuses ids that the joined user namespace of a process does not have: the kernel says EINVAL or EPERM alone.
+///
+/// Errors: an id of the process is not mapped; setgroups(2) is denied, and groups are asked for.
+pub fn refuse_unmapped(process: &Child, identity: &Identity, at: &str) -> Result<()> {
+    let Some((uids, gids)) = of_process(process) else { return Ok(()) };
+    let ranges = |map: &IdMap| map.text().trim_end().replace('\n', ", ");
+    for (map, file) in [(&uids, "uid_map"), (&gids, "gid_map")] {
+        if map.outside(0).is_none() {
+            let problem =
+                "id 0 is not mapped in the user namespace that is joined, as which the container is set up";
+            return Err(Error::config(at, problem)
+                .hint(format!("its {file} is \"{}\": join a user namespace that maps it", ranges(map))));
+        }
+    }
+    let groups: &[u32] = match &identity.groups {
+        Groups::Set(groups) => groups,
+        Groups::Keep => &[],
+    };
+    let groups =
+        groups.iter().enumerate().map(|(i, gid)| (format!("additionalGids/{i}"), *gid, &gids, "gid_map"));
+    let ids = [
+        ("uid".to_owned(), identity.uid, &uids, "uid_map"),
+        ("gid".to_owned(), identity.gid, &gids, "gid_map"),
+    ];
+    for (member, id, map, file) in ids.into_iter().chain(groups) {
+        if map.outside(id).is_none() {
+            let problem = format!("{id} is not mapped in the user namespace that is joined");
+            return Err(Error::config(format!("{}/user/{member}", identity.base), problem).hint(format!(
+                "its {file} is \"{}\" (first id inside, first id outside, how many): choose an id that it maps, or join \
+                 another user namespace",
+                ranges(map)
+            )));
+        }
+    }
+    let is_denied = || {
+        path::read_text(format!("/proc/{}/setgroups", process.pid)).is_ok_and(|text| text.trim() == "deny")
+    };
+    if matches!(&identity.groups, Groups::Set(groups) if !groups.is_empty()) && is_denied() {
+        let problem = "setgroups(2) is denied in the user namespace that is joined";
+        return Err(Error::config(format!("{}/user/additionalGids", identity.base), problem).hint(
+            "leave additionalGids out, or join a user namespace whose ranges of groups newgidmap or root has written",
+        ));
+    }
+    Ok(())
 }
 
 fn outer_id(map: &str, id: u32) -> Option<u32> {
@@ -179,7 +246,6 @@ pub fn open_namespace(pid: i32, file: &str) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::namespaces::IdRange;
 
     fn map(inside: u32, outside: u32, count: u32) -> IdMap {
         IdMap(vec![IdRange { inside, outside, count }])
@@ -201,6 +267,15 @@ mod tests {
         assert_eq!(outer_id(map, 7), Some(100_006));
         assert_eq!(outer_id(map, 65536), None);
         assert_eq!(outer_id("0 0 4294967295\n", 5), Some(5));
+    }
+
+    #[test]
+    fn a_map_of_a_process_is_read() {
+        let text = "         0       1000          1\n         1     100000      65535\n";
+        assert_eq!(map_of(text).text(), "0 1000 1\n1 100000 65535\n");
+        // Ids that are not mapped here, and what is no map.
+        assert_eq!(map_of("0 4294967295 1\n1 5 1\nx y z\n").text(), "1 5 1\n");
+        assert_eq!(map_of("0 0 4294967295\n").outside(7), Some(7));
     }
 
     #[test]

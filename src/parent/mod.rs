@@ -1,6 +1,6 @@
 //! The host's side of creating a container. Runs in the process that the engine started.
 
-mod access;
+pub mod access;
 mod announce;
 mod birth;
 pub mod console;
@@ -21,6 +21,7 @@ mod outlet;
 pub mod prepare;
 pub mod readiness;
 pub mod recorder;
+mod refused_mount;
 pub mod relay;
 pub mod root_mount;
 pub mod seccomp_agent;

@@ -38,7 +38,7 @@ impl Talk<'_> {
                     self.prepared.hook_output.append(stream, &text)
                 }
                 Ok(Some((FromChild::Failure(failure), _))) => {
-                    return Some(failure::error(self.plan, &failure));
+                    return Some(failure::error(self.plan, &failure, Some(self.init)));
                 }
                 _ => return None,
             }
@@ -63,7 +63,7 @@ impl Talk<'_> {
                 Some(FromChild::BoundInstead(index)) => self.tell_bound(index as usize),
                 Some(FromChild::Mounted) => self.run_host_hooks()?,
                 Some(FromChild::Schedule) => priorities::set(self.init.pid, &self.plan.process)
-                    .map_err(|failure| failure::error(self.plan, &failure))?,
+                    .map_err(|failure| failure::error(self.plan, &failure, Some(self.init)))?,
                 Some(FromChild::Limits) => set_limits(&self.plan.limits, self.init.pid)?,
                 Some(FromChild::Listener) => {
                     if let Some(seccomp) = &self.plan.security.seccomp {
@@ -73,7 +73,9 @@ impl Talk<'_> {
                     }
                 }
                 Some(FromChild::Ready) => return Ok(()),
-                Some(FromChild::Failure(failure)) => return Err(failure::error(self.plan, &failure)),
+                Some(FromChild::Failure(failure)) => {
+                    return Err(failure::error(self.plan, &failure, Some(self.init)));
+                }
                 Some(FromChild::Cloned | FromChild::Executing | FromChild::Recording) => {
                     return Err(Error::new(Kind::Bug, "the init process spoke out of turn"));
                 }

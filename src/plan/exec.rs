@@ -4,13 +4,14 @@
 //! from a file with a process object. No I/O, as for the plan of `create`.
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use oci_spec::runtime::Process as ConfigProcess;
 
 use super::identity::Identity;
 use super::limits::Limits;
-use super::namespaces::Namespaces;
+use super::namespaces::{Namespaces, User};
 use super::process::{Process, plan_at};
 use super::security::{Security, bit_mask};
 use super::{annotations, c_string, identity, limits, namespaces, security};
@@ -98,6 +99,10 @@ pub struct ExecPlan {
     pub affinity: Affinity,
     /// The kinds of namespaces that the configuration lists.
     pub namespaces: u64,
+    /// The user namespace of the container.
+    pub user: User,
+    /// Where the mounts of the container are.
+    pub mount_points: Vec<CString>,
     /// The container, or the caller, is in a user namespace other than the initial one.
     pub in_user_namespace: bool,
     /// The session keyring of this name is joined.
@@ -142,12 +147,19 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
         limits: limits::plan(&process, base, report)?,
         affinity: affinity(extras.exec_cpu_affinity.as_ref(), base)?,
         namespaces: kinds(&listed),
+        mount_points: mount_points(config),
         in_user_namespace: listed.has_user() || host.in_user_namespace,
         keyring: request.keyring.map(|name| c_string(name, "")).transpose()?,
         listen_fds: request.listen_fds,
         process: planned,
+        user: listed.user,
         warnings: own.into_warnings(),
     })
+}
+
+fn mount_points(config: &Config) -> Vec<CString> {
+    let mounts = config.spec.mounts().iter().flatten();
+    mounts.filter_map(|mount| CString::new(mount.destination().as_os_str().as_bytes()).ok()).collect()
 }
 
 fn kinds(listed: &Namespaces) -> u64 {

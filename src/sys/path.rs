@@ -97,6 +97,11 @@ impl Stat {
         self.kind() == libc::S_IFDIR
     }
 
+    /// True for a device node.
+    pub fn is_device(&self) -> bool {
+        matches!(self.kind(), libc::S_IFCHR | libc::S_IFBLK)
+    }
+
     /// True for a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.kind() == libc::S_IFLNK
@@ -282,6 +287,22 @@ pub fn may_execute(dirfd: BorrowedFd, path: &CStr) -> Result<()> {
     // SAFETY: the path ends in NUL and is only read.
     check(unsafe {
         libc::syscall(SYS_FACCESSAT2, dirfd.as_raw_fd(), path.as_ptr(), libc::X_OK, libc::AT_EACCESS)
+    })
+    .map(drop)
+}
+
+/// The same of an open descriptor, O_PATH included; `mode` is R_OK, W_OK, X_OK or a sum of them.
+pub fn may(fd: BorrowedFd, mode: i32) -> Result<()> {
+    const SYS_FACCESSAT2: libc::c_long = 439;
+    // SAFETY: the empty path is a constant; only numbers are passed besides.
+    check(unsafe {
+        libc::syscall(
+            SYS_FACCESSAT2,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            mode,
+            libc::AT_EACCESS | libc::AT_EMPTY_PATH,
+        )
     })
     .map(drop)
 }

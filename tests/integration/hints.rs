@@ -12,7 +12,7 @@ use crate::harness::{Bundle, Out, Test, View};
 
 /// Checks that a call fails and that its hint contains the text.
 #[track_caller]
-fn hinted(out: Out, text: &str) {
+pub fn hinted(out: Out, text: &str) {
     assert_ne!(out.code, Some(0), "{}", out.report());
     let hint = out.stderr.split_once("; hint: ").map(|(_, hint)| hint.to_owned());
     assert!(hint.is_some_and(|hint| hint.contains(text)), "{text:?} is not hinted at\n{}", out.report());
@@ -67,7 +67,7 @@ fn hints_about_sysfs_in_a_user_namespace(t: &Test) {
         .set("/linux/gidMappings", map)
         .without_mounts("/sys")
         .mount("/sys", "sysfs", "sysfs", &["nosuid"]);
-    hinted(bundle.run(), "sysfs a network namespace");
+    hinted(bundle.run(), "sysfs shows the network namespace");
 }
 
 fn hints_about_kernel_parameters_and_devices(t: &Test) {
@@ -301,6 +301,7 @@ fn every_hint_of_the_sources_is_provoked(t: &Test) {
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let tests = [
         include_str!("hints.rs"),
+        include_str!("diagnosis.rs"),
         include_str!("net_devices.rs"),
         include_str!("no_mounts.rs"),
         include_str!("idmaps.rs"),

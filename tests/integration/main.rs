@@ -28,6 +28,7 @@ mod crash;
 mod create;
 mod debian;
 mod delete;
+mod diagnosis;
 mod endurance;
 mod engines;
 mod events;
@@ -110,6 +111,7 @@ const SUITES: &[&[Case]] = &[
     check::CASES,
     guards::CASES,
     hints::CASES,
+    diagnosis::CASES,
     hooks::CASES,
     hook_output::CASES,
     process::CASES,

@@ -1,9 +1,12 @@
 //! Namespaces that are joined: opened, and compared with those of the caller.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::error::{Errno, Error, Result};
+use crate::parent::access::{self, Use, Who};
 use crate::plan::Plan;
 use crate::plan::namespaces::{Join, KINDS, flag};
 use crate::sys::{clone, path};
@@ -14,8 +17,18 @@ pub(in crate::parent) fn namespace(join: &Join) -> Result<OwnedFd> {
     let shown = join.path.to_string_lossy();
     let name = KINDS.iter().find(|(flag, ..)| *flag == join.flag).map_or("?", |(_, name, ..)| name);
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let opened = path::openat2(path::cwd_fd(), &join.path, flags, 0, 0)
-        .map_err(|e| Error::kernel(format!("open the {name} namespace {shown}"), "openat2(2)", e).at(&at))?;
+    let opened = path::openat2(path::cwd_fd(), &join.path, flags, 0, 0).map_err(|e| {
+        let error = Error::kernel(format!("open the {name} namespace {shown}"), "openat2(2)", e).at(&at);
+        let path = Path::new(OsStr::from_bytes(join.path.to_bytes()));
+        let error = access::explain(error, Some(&Who::caller()), path, Use::Read);
+        // No permission bits decide about the files of a process, see proc(5).
+        match access::is_denial(Some(e)) && path.starts_with("/proc") {
+            true => error.hint(
+                "only who may trace a process, its user or one with CAP_SYS_PTRACE, may open its namespaces",
+            ),
+            false => error,
+        }
+    })?;
     match clone::namespace_kind(opened.as_fd()) {
         Ok(kind) if kind == join.flag => Ok(opened),
         Ok(_) => Err(Error::config(at, format!("{shown} is a namespace of another kind, not {name}"))),
@@ -29,6 +42,14 @@ pub(in crate::parent) fn namespace(join: &Join) -> Result<OwnedFd> {
 pub(in crate::parent) fn refuse_own_namespace(plan: &Plan, join: &Join, opened: &OwnedFd) -> Result<()> {
     let changes =
         |prefix: &str| plan.sysctls.iter().any(|s| s.path.as_bytes().starts_with(prefix.as_bytes()));
+    if join.flag == flag::USER && is_own(join, opened)? {
+        let problem = format!(
+            "{} is the caller's own user namespace, which nobody can join",
+            join.path.to_string_lossy()
+        );
+        return Err(Error::config(format!("{}/path", join.at), problem)
+            .hint("leave {\"type\": \"user\"} out of linux.namespaces to stay in it"));
+    }
     let matters = match join.flag {
         flag::MOUNT => true,
         flag::NETWORK => changes("net/") || !plan.net_devices.is_empty(),
