@@ -44,7 +44,18 @@ impl Setting<'_> {
 
 /// How a hook failed, as a sentence that engines and administrators know: what it returned and what it printed.
 #[derive(Debug)]
-pub struct Failed(pub String);
+pub struct Failed {
+    /// What happened.
+    pub text: String,
+    /// Why its program could not be executed.
+    pub errno: Option<Errno>,
+}
+
+impl Failed {
+    fn new(text: String) -> Failed {
+        Failed { text, errno: None }
+    }
+}
 
 /// Runs `hook` with `state` on its standard input and waits for it.
 ///
@@ -52,7 +63,7 @@ pub struct Failed(pub String);
 /// case its process group has been killed.
 pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
     let failed =
-        |what: &str, errno: Errno| Failed(format!("{what}: {}", crate::error::sentence(errno, KIND)));
+        |what: &str, errno: Errno| Failed::new(format!("{what}: {}", crate::error::sentence(errno, KIND)));
     let input = fd::memfd_with(c"state", state).map_err(|e| failed("memfd_create", e))?;
     let (out, out_end) = fd::pipe().map_err(|e| failed("pipe", e))?;
     let (err, err_end) = fd::pipe().map_err(|e| failed("pipe", e))?;
@@ -70,7 +81,8 @@ pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
     if fd::read(report.as_fd(), &mut errno) == Ok(4) {
         let errno = Errno::from_raw(i32::from_le_bytes(errno));
         let path = hook.path.to_string_lossy();
-        return Err(Failed(format!("fork/exec {path}: {}", crate::error::sentence(errno, KIND))));
+        let text = format!("fork/exec {path}: {}", crate::error::sentence(errno, KIND));
+        return Err(Failed { text, errno: Some(errno) });
     }
     let what = match ended {
         Ok(Ended::Exited(0)) => return Ok(()),
@@ -82,7 +94,7 @@ pub fn run(hook: &Hook, state: &[u8], setting: &Setting) -> Result<(), Failed> {
         }
         Err(errno) => format!("wait: {}", crate::error::sentence(errno, KIND)),
     };
-    Err(Failed(format!("{what}, stdout: {}, stderr: {}", output[0].text(), output[1].text())))
+    Err(Failed::new(format!("{what}, stdout: {}, stderr: {}", output[0].text(), output[1].text())))
 }
 
 /// Engines take the usual words for a missing file to mean the program of the container.

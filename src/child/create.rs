@@ -257,5 +257,5 @@ fn run_hook(hook: &Hook, state: &(Vec<u8>, Vec<u8>), setting: &Setting) -> Resul
     let mut text = state.0.clone();
     text.extend_from_slice(process::pid().to_string().as_bytes());
     text.extend_from_slice(&state.1);
-    hooks::run(hook, &text, setting).map_err(|failed| Failure::found(&failed.0))
+    hooks::run(hook, &text, setting).map_err(|failed| Failure::found(&failed.text))
 }

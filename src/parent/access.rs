@@ -140,6 +140,11 @@ pub fn explain(error: Error, who: Option<&Who>, path: &Path, purpose: Use) -> Er
     if !matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ELOOP)) {
         return error;
     }
+    explain_denied(error, who, path, purpose)
+}
+
+/// The same when the denial is known already, whether the error names the errno or not.
+pub fn explain_denied(error: Error, who: Option<&Who>, path: &Path, purpose: Use) -> Error {
     let Ok(root) = path::open_host_path(c"/", libc::O_DIRECTORY) else { return error };
     let Ok(path) = std::path::absolute(path) else { return error };
     explain_below(error, who, &root, "", &path, purpose)

@@ -3,10 +3,12 @@
 //! Handles that [`prepare`](super::prepare) would open are opened by the same code and closed again. What only the
 //! creation itself shows is looked for where the kernel tells it beforehand.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::access::{self, Use, Who};
 use super::root_mount::RootMount;
 use super::{hook_output, id_maps, net_devices, prepare};
 use crate::cgroup::{self, Layout};
@@ -132,7 +134,9 @@ fn hooks(plan: &Plan, report: &mut Report) -> Result<()> {
 fn hook_program(hook: &Hook) -> Result<()> {
     let failed = |call: &'static str, e| {
         let what = format!("execute the {} {}", hook.name, hook.path.to_string_lossy());
-        Error::kernel(what, call, e).kind_of(ErrorKind::Hook).at(format!("{}/path", hook.at))
+        let error = Error::kernel(what, call, e).kind_of(ErrorKind::Hook).at(format!("{}/path", hook.at));
+        let path = Path::new(OsStr::from_bytes(hook.path.to_bytes()));
+        access::explain(error, Some(&Who::caller()), path, Use::Execute)
     };
     let stat = path::statx(path::cwd_fd(), &hook.path, 0).map_err(|e| failed("statx(2)", e))?;
     if stat.kind() != libc::S_IFREG {

@@ -1,8 +1,10 @@
 //! Hooks that run in the namespaces of the runtime.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use super::access::{self, Use, Who};
 use super::hook_output::HookOutput;
 use crate::error::{Error, Kind, Result};
 use crate::hooks::{self, Setting};
@@ -13,7 +15,15 @@ use crate::sys::path;
 pub fn run_hook(hook: &Hook, state: &[u8], bundle: &CString, output: &HookOutput) -> Result<()> {
     let printed = |stream, text: &[u8]| output.append(stream, text);
     hooks::run(hook, state, &Setting::in_directory(bundle, &printed)).map_err(|failed| {
-        Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.0)).at(&hook.at)
+        let error =
+            Error::new(Kind::Hook, format!("error running {}: {}", hook.name, failed.text)).at(&hook.at);
+        match failed.errno {
+            Some(errno) if access::is_denial(Some(errno)) => {
+                let path = Path::new(OsStr::from_bytes(hook.path.to_bytes()));
+                access::explain_denied(error, Some(&Who::caller()), path, Use::Execute)
+            }
+            _ => error,
+        }
     })
 }
 

@@ -136,6 +136,8 @@ fn paths_of_the_command_line_are_explained(t: &Test) {
     let network =
         |path: &Path| t.bundle().without_namespace("network").namespace("network", Some(&text(path)));
     told(network(&inside.join("socket")).run_cmd(), &["/linux/namespaces/4/path", "EACCES"]);
+    let hook = t.bundle().set("/hooks/createRuntime", json!([{ "path": text(&inside.join("socket")) }]));
+    told(hook.run_cmd(), &["fork/exec", "permission denied", "/hooks/createRuntime/0"]);
     let log = text(&private.join("log"));
     told(t.cmd(["--log", &log, "list"]).without_log(), &["open the log", "EACCES"]);
 }
