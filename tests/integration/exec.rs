@@ -451,7 +451,8 @@ fn descriptors(pid: i32) -> usize {
 
 /// A day of health checks.
 fn thousand_in_a_row_leave_nothing(t: &Test) {
-    let c = t.bundle().idle();
+    // Longer than a slow machine takes.
+    let c = t.bundle().args(["sleep", "100000"]).run_detached();
     let pid = c.pid();
     let before = (members(&c), descriptors(pid), cgroup::find(&c.id), state_files(t, &c));
     for number in 0..1000 {

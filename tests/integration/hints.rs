@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::apparmor;
-use crate::harness::{Bundle, Out, Test, View};
+use crate::harness::{Bundle, Caller, Out, Test, View};
 
 /// Checks that a call fails and that its hint contains the text.
 #[track_caller]
@@ -18,8 +18,11 @@ pub fn hinted(out: Out, text: &str) {
     assert!(hint.is_some_and(|hint| hint.contains(text)), "{text:?} is not hinted at\n{}", out.report());
 }
 
-/// A process without a capability, whatever the caller has.
-fn without(capability: &str) -> String {
+/// A process without a capability, whatever the caller has. A user has none, and may not lower the bounding set.
+fn without(t: &Test, capability: &str) -> String {
+    if t.caller() == Caller::User {
+        return "exec \"$@\"".to_owned();
+    }
     format!("exec setpriv --bounding-set=-{capability} --inh-caps=-{capability} -- \"$@\"")
 }
 
@@ -75,7 +78,7 @@ fn hints_about_kernel_parameters_and_devices(t: &Test) {
     let sysctl = |name: &str, value: &str| t.bundle().set("/linux/sysctl", json!({name: value})).run();
     hinted(sysctl("net.ipv4.nosuch", "1"), "the kernel has no such parameter");
     hinted(sysctl("net.ipv4.ip_forward", "x"), "the parameter does not take this value");
-    let out = t.bundle().run_cmd().through(&without("mknod")).run();
+    let out = t.bundle().run_cmd().through(&without(t, "mknod")).run();
     hinted(out, "making device nodes needs CAP_MKNOD");
 }
 
@@ -98,9 +101,15 @@ fn hints_about_the_process(t: &Test) {
     hinted(terminal().try_create(), "pass --console-socket, or set");
     refused(terminal().without_mounts("/dev/pts"), "mount devpts on /dev/pts");
     let real_time = t.bundle().set("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 5}));
-    hinted(real_time.run_cmd().through(&without("sys_nice")).run(), "real-time policies need CAP_SYS_NICE");
+    hinted(
+        real_time.run_cmd().through(&without(t, "sys_nice")).run(),
+        "real-time policies need CAP_SYS_NICE",
+    );
     let score = t.bundle().set("/process/oomScoreAdj", -1000);
-    hinted(score.run_cmd().through(&without("sys_resource")).run(), "lowering the score below the caller's");
+    hinted(
+        score.run_cmd().through(&without(t, "sys_resource")).run(),
+        "lowering the score below the caller's",
+    );
     let limit = json!([{"type": "RLIMIT_NOFILE", "soft": 2_000_000_000u64, "hard": 2_000_000_000u64}]);
     refused(t.bundle().set("/process/rlimits", limit), "RLIMIT_NOFILE cannot exceed fs.nr_open");
     let fds = t.bundle().call("run", &["--preserve-fds", "9"]).run();
@@ -137,7 +146,7 @@ fn hints_about_tracing(t: &Test) {
         .bundle()
         .set("/process/capabilities", json!({ "bounding": all, "effective": all, "permitted": all }))
         .idle();
-    let why = t.cmd(["seccomp", "why", &watched.id]).through(&without("sys_ptrace")).run();
+    let why = t.cmd(["seccomp", "why", &watched.id]).through(&without(t, "sys_ptrace")).run();
     hinted(why, "another tracer may be at work");
 }
 
@@ -147,7 +156,7 @@ fn hints_about_id_maps(t: &Test) {
     let bundle = t.bundle().namespace("user", None);
     let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     let bundle = bundle.without_mounts("/dev/pts");
-    hinted(bundle.run_cmd().through(&without("setfcap")).run(), "id 0 of the host needs CAP_SETFCAP");
+    hinted(bundle.run_cmd().through(&without(t, "setfcap")).run(), "id 0 of the host needs CAP_SETFCAP");
 }
 
 fn hints_about_versions_and_namespaces(t: &Test) {

@@ -1,11 +1,13 @@
 //! Too little memory: what still runs, and what is told about what does not.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::harness::{Bundle, Out, Test, cgroup};
+use crate::harness::caller::FIRST;
+use crate::harness::{Bundle, Caller, Out, Test, cgroup};
 
 cases![
     half_a_megabyte_is_enough_for_a_program,
@@ -51,6 +53,11 @@ impl Above {
         };
         for file in files {
             fs::write(path.join(file), bytes.to_string()).unwrap();
+        }
+        if t.caller() == Caller::User {
+            for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+                chown(path.join(file), Some(FIRST), Some(FIRST)).unwrap();
+            }
         }
         Above { path }
     }
