@@ -8,9 +8,14 @@ use crate::sync::{Call, Phase};
 pub const HARD_LIMIT: &str =
     "raising a hard limit needs CAP_SYS_RESOURCE; RLIMIT_NOFILE cannot exceed fs.nr_open";
 
+/// An offset of a clock that the kernel does not take, whichever process writes it. Source: time_namespaces(7).
+pub const OFFSET: &str =
+    "with its offset a clock must not be below zero, nor beyond half of what the kernel counts to, 146 years";
+
 /// The table, first match wins. `None` as errno matches every one.
 const HINTS: &[(Phase, Call, Option<Errno>, &str)] = &[
     (Phase::Limits, Call::Prlimit, None, HARD_LIMIT),
+    (Phase::TimeOffsets, Call::Write, Some(Errno::ERANGE), OFFSET),
     (
         Phase::Mounts,
         Call::Fsopen,

@@ -192,6 +192,9 @@ pub fn write_file(pid: i32, name: &str, text: &str, at: &str) -> Result<()> {
             Err(failed("write(2)", &error)
                 .hint("since Linux 5.12 a mapping of id 0 of the host needs CAP_SETFCAP"))
         }
+        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => {
+            Err(failed("write(2)", &error).hint(crate::hints::OFFSET))
+        }
         Err(error) if name.ends_with("_map") && error.raw_os_error() == Some(libc::EPERM) => {
             Err(failed("write(2)", &error).hint(format!(
                 "each range must be within one line of /proc/self/{name} of the caller, whose ids it may give away"

@@ -173,6 +173,16 @@ fn hints_about_versions_and_namespaces(t: &Test) {
     let offsets = json!({"monotonic": {"secs": 1}});
     refused(t.bundle().set("/linux/timeOffsets", offsets), "add {\"type\": \"time\"}");
     refused(t.bundle().namespace("user", None), "give uidMappings and gidMappings");
+    // Written by the parent, and by the process that joins a user namespace.
+    let first = t.bundle().in_user_namespace().args(["sleep", "100"]).run_detached();
+    let path = format!("/proc/{}/ns/user", first.pid());
+    for offset in [i64::MAX, -1 << 40] {
+        let offsets = json!({ "boottime": { "secs": offset } });
+        for bundle in [t.bundle(), t.bundle().namespace("user", Some(&path))] {
+            let bundle = bundle.namespace("time", None).set("/linux/timeOffsets", offsets.clone());
+            refused(bundle, "with its offset a clock must not be below zero");
+        }
+    }
 }
 
 fn hints_about_the_state(t: &Test) {
