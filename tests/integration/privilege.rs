@@ -136,6 +136,11 @@ pub const NEEDS: &[Need] = &[
         "exec_place::user_namespace_with_namespaces_of_the_host_is_joined",
         "joins namespaces of another user namespace",
     ),
+    units(
+        "rootless::cgroups_that_are_not_permitted_are_told",
+        "systemd makes cgroups where the caller may not",
+    ),
+    units("rootless::host_without_user_namespaces_is_told", "the user namespace of the test has no bus"),
     units("systemd::", OWN_SYSTEMD),
     units("systemd_trouble::", OWN_SYSTEMD),
     units("cgroups::container_is_in_the_cgroup_of_its_path", DIRECTORIES),
