@@ -224,6 +224,7 @@ fn steps<'a>(
         id_maps::compare(init.pid, plan.namespaces.expected.as_ref())?;
         if plan.namespaces.user == User::Joined {
             id_maps::refuse_unmapped(&init, &plan.identity, plan.namespaces.pointer(flag::USER))?;
+            id_maps::refuse_unmapped_owners(&init, &plan.mounts)?;
         }
         map_mounts(plan, prepared, init.pid)?;
         if plan.delegates_cgroup {

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::error::{Errno, Error, Result};
 use crate::plan::identity::{Groups, Identity};
+use crate::plan::mounts::Mount;
+use crate::plan::mounts::owner::unmapped_owners;
 use crate::plan::namespaces::{IdMap, IdRange, User, flag};
 use crate::sys::clone::{Child, Parentage, Side, clone_child, exit_now};
 use crate::sys::{fd, identity, path};
@@ -128,6 +130,21 @@ pub fn refuse_unmapped(process: &Child, identity: &Identity, at: &str) -> Result
         return Err(Error::config(format!("{}/user/additionalGids", identity.base), problem).hint(
             "leave additionalGids out, or join a user namespace whose ranges of groups newgidmap or root has written",
         ));
+    }
+    Ok(())
+}
+
+/// The same for the owners of the file systems that are made: the kernel says EINVAL about any option.
+///
+/// Errors: `uid=` or `gid=` of a mount is not mapped.
+pub fn refuse_unmapped_owners(process: &Child, mounts: &[Mount]) -> Result<()> {
+    let Some((uids, gids)) = of_process(process) else { return Ok(()) };
+    for mount in mounts {
+        if let Some((owner, _)) = unmapped_owners(&mount.kind, &uids, &gids).next() {
+            let problem = format!("{owner} is not mapped in the user namespace that is joined");
+            return Err(Error::config(format!("{}/options", mount.at), problem)
+                .hint("choose an id that it maps, or leave the option out"));
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 mod options;
 mod overlay;
-mod owner;
+pub mod owner;
 
 use std::ffi::CString;
 use std::path::Path;

@@ -219,6 +219,9 @@ fn ids_that_a_joined_user_namespace_lacks_are_told(t: &Test) {
     hinted(out, "choose an id that it maps");
     with(json!({ "uid": 0, "gid": 70_000 })).fails(&["70000 is not mapped", "/process/user/gid"]);
     with(json!({ "uid": 7, "gid": 8, "additionalGids": [9] })).ok();
+    let out = joined().tmpfs("/x", &["mode=755", "gid=70000"]).args(["true"]).run();
+    let out = out.fails(&["gid=70000 is not mapped in the user namespace", "/mounts/6/options"]);
+    hinted(out, "choose an id that it maps, or leave the option out");
     let second = joined().args(["sleep", "100"]).run_detached();
     let out = second.exec(&["--user", "70000"], &["true"]);
     hinted(out.fails(&["70000 is not mapped", "/process/user/uid"]), "its uid_map is \"0 100000");
