@@ -117,9 +117,18 @@ pub fn undo(manager: &mut Manager, unit: &Unit, of_user: bool, planned: &Cgroup)
 /// Returns whether systemd is there and does not answer: then it ends the scope when it runs again, if only its cgroup
 /// is still there to tell it. Without that the unit would stay for ever, and keep its name.
 pub fn stop(unit: &str, of_user: bool) -> bool {
-    let stopped = Manager::connect(of_user).and_then(|mut manager| manager.stop(unit, manager::PATIENCE));
-    let Err(error) = stopped else { return false };
-    let hangs = error.errno() == Some(Errno::ETIMEDOUT);
+    let attempt = || {
+        let mut manager = Manager::connect(of_user).map_err(|error| (error, false))?;
+        manager.stop(unit, manager::PATIENCE).map_err(|error| (error, manager.is_lost()))
+    };
+    let timed_out = |error: &Error| error.errno() == Some(Errno::ETIMEDOUT);
+    let stopped = match attempt() {
+        // A bus that ends takes the question or the answer with it, and is started again.
+        Err((error, _)) if !timed_out(&error) => attempt(),
+        other => other,
+    };
+    let Err((error, was_lost)) = stopped else { return false };
+    let hangs = was_lost || timed_out(&error);
     crate::log::warn(&error.within(format!("stop the unit {unit}")).to_string());
     hangs
 }

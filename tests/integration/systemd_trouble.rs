@@ -17,6 +17,7 @@ cases![
     word_of_a_stranger_does_not_count,
     peer_that_misbehaves_is_an_error,
     refusal_names_the_property,
+    bus_that_goes_away_during_delete_is_asked_again,
     create_killed_while_it_waits_can_be_deleted,
 ];
 
@@ -147,6 +148,27 @@ fn refusal_names_the_property(t: &Test) {
     systemd.fault(Fault::Refuses("StartTransientUnit", error, "Odd: No such file or directory"));
     let out = call(t, &systemd, &["create"], &bundle).run().fails(&["Odd: "]);
     assert!(!out.message().to_lowercase().contains("no such file"), "{}", out.report());
+    clear(t);
+}
+
+/// A unit whose cgroup goes before systemd has heard of its end stays for ever, and keeps its name.
+fn bus_that_goes_away_during_delete_is_asked_again(t: &Test) {
+    let systemd = Systemd::start(t);
+    for method in ["StopUnit", "Subscribe", "Hello"] {
+        let bundle = bundle(t);
+        call(t, &systemd, &["create"], &bundle).run().ok();
+        systemd.fault(Fault::HangsUpOnce(method));
+        delete(t, &systemd, bundle.id()).ok().silent();
+        assert!(systemd.units().is_empty(), "{method}: {:?} is left", systemd.units());
+        assert_nothing_is_left(t, &bundle);
+    }
+    // One that does so again and again is left the cgroup, to see that the scope has ended.
+    let bundle = bundle(t);
+    call(t, &systemd, &["create"], &bundle).run().ok();
+    systemd.fault(Fault::HangsUp("StopUnit"));
+    let out = delete(t, &systemd, bundle.id()).ok();
+    assert!(out.log_text.contains("closed the connection"), "{}", out.report());
+    assert!(!cgroup::find(&unit(&bundle)).is_empty(), "the cgroup is gone");
     clear(t);
 }
 

@@ -36,6 +36,8 @@ pub enum Fault {
     Refuses(&'static str, &'static str, &'static str),
     /// It closes the connection instead of answering this call.
     HangsUp(&'static str),
+    /// It does so once, as a bus that is started again.
+    HangsUpOnce(&'static str),
     /// Jobs end with this result.
     Job(&'static str),
     /// Jobs never end.
@@ -291,6 +293,10 @@ fn answer(call: &Call, pid: i32, shared: &Mutex<Shared>) -> Option<Answers> {
         Fault::Silent | Fault::Garbage | Fault::Huge => return Some(Vec::new()),
         Fault::NoAnswer(method) if method == member => return Some(Vec::new()),
         Fault::HangsUp(method) if method == member => return None,
+        Fault::HangsUpOnce(method) if method == member => {
+            shared.fault = Fault::None;
+            return None;
+        }
         Fault::Refuses(method, name, text) if method == member => {
             return Some(vec![(Reply::Error(name), SYSTEMD, vec![Owned::Text(text.to_owned())])]);
         }
