@@ -432,7 +432,13 @@ fn keyring_of_the_caller_is_left_behind(t: &Test) {
     // "1c2e7dbb I--Q---     2 perm 3f080000     0     0 keyring   NAME: empty"
     let name = format!("_ses.{}", bundle.id());
     let sessions: Vec<&str> = out.stdout.lines().filter(|line| line.contains(" _ses")).collect();
-    assert!(sessions.len() == 1 && sessions[0].contains(&name), "{}", out.report());
+    if sessions.is_empty() && !t.is("teu") {
+        t.skip("its keyrings cannot be seen from inside");
+    }
+    // Others show the keyrings of all containers of the same user.
+    let expected = if t.is("teu") { 1..=1 } else { 1..=usize::MAX };
+    let is_own = sessions.iter().any(|line| line.contains(&name));
+    assert!(expected.contains(&sessions.len()) && is_own, "{}", out.report());
 }
 
 /// keyrings(7): whoever knows the name of a session keyring can have made it before, or can join it.
