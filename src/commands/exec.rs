@@ -31,7 +31,7 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
     // How cgroups are mounted is no matter of a process, and the list of mounts may be long.
     let host = Host::read(&Layout::default())?;
     let request = ExecRequest {
-        keyring: container.record.own.keyring.as_deref(),
+        keyring: keyring(&container),
         console_socket: given(&args.console_socket).is_some(),
         detached: args.detach,
         listen_fds,
@@ -75,6 +75,13 @@ pub fn exec(global: &Global, args: &Exec) -> Result<i32> {
             Ok(foreground::wait(&executed.process, &signals, executed.relay, None, None, None)?.status())
         }
     }
+}
+
+/// The session keyring of the container. One that the record does not name is new: never that of the caller.
+fn keyring(container: &Container) -> Option<String> {
+    let record = &container.record;
+    let unnamed = || (!record.config.no_new_keyring).then(|| format!("_ses.{}", record.id));
+    record.own.keyring.clone().or_else(unnamed)
 }
 
 /// Connects to the command that records the container: what it does not see would be missing in the profile.

@@ -23,9 +23,9 @@ use crate::report::Report;
 
 /// What the command line and the record of the container contribute.
 #[derive(Debug)]
-pub struct ExecRequest<'a> {
+pub struct ExecRequest {
     /// The session keyring of the container, if it has its own.
-    pub keyring: Option<&'a str>,
+    pub keyring: Option<String>,
     /// `--console-socket` was given.
     pub console_socket: bool,
     /// The command returns while the process runs.
@@ -149,7 +149,7 @@ pub fn plan(config: &Config, request: ExecRequest, host: &Host) -> Result<ExecPl
         namespaces: kinds(&listed),
         mount_points: mount_points(config),
         in_user_namespace: listed.has_user() || host.in_user_namespace,
-        keyring: request.keyring.map(|name| c_string(name, "")).transpose()?,
+        keyring: request.keyring.map(|name| c_string(&name, "")).transpose()?,
         listen_fds: request.listen_fds,
         process: planned,
         user: listed.user,
